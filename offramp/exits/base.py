@@ -1,0 +1,118 @@
+"""The exit contract: a gate and a bridge after a block.
+
+Gate (design section 2): optional norm -> Linear(D, r) -> mixer at width r -> Linear(1). Its value is the sigmoid
+of that logit: the estimated probability that the token the bridge would emit is the full model's.
+Both have the verbs of a mixer where they have state, and advance for every token pushed through their segment.
+
+Shapes: R rows, T tokens, D width, r bottleneck.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from offramp.mixers.base import Mixer, State
+from offramp.mixers.identity import Identity
+
+
+@dataclass(frozen=True)
+class ExitConfig:
+    """Everything that shapes one checkpoint's exits; written to exits.json.
+
+    after: the exits sit after these many blocks, ascending.   bottleneck: r; None is the paper's full width.
+    """
+
+    gate: str
+    bridge: str
+    after: tuple[int, ...]
+    hidden_size: int
+    norm_eps: float
+    bottleneck: int | None = 64
+    norm: bool = True
+
+
+class Gate(nn.Module, ABC):
+    """norm -> down -> mixer (residual) -> out. Subclasses, one a file, say which mixer at which width."""
+
+    def __init__(self, config: ExitConfig) -> None:
+        super().__init__()
+        width = config.bottleneck or config.hidden_size
+        self.norm = (
+            nn.RMSNorm(config.hidden_size, eps=config.norm_eps) if config.norm else nn.Identity()
+        )
+        self.mixer = self.make_mixer(width)
+        linear_only = isinstance(self.mixer, Identity)
+        self.down = nn.Identity() if linear_only or config.bottleneck is None else nn.Linear(config.hidden_size, width)
+        self.out = nn.Linear(config.hidden_size if linear_only else width, 1)
+
+    @abstractmethod
+    def make_mixer(self, width: int) -> Mixer:
+        """The mixer at `width`; `Identity` for a gate without memory (then there is no bottleneck)."""
+
+    def _value(self, y_RTr: Tensor, mixed_RTr: Tensor) -> Tensor:
+        y_RTr = mixed_RTr if isinstance(self.mixer, Identity) else y_RTr + mixed_RTr
+        return self.out(y_RTr).squeeze(-1)
+
+    def forward(
+        self,
+        h_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Gate logits `[R, T]`; see `Mixer.forward` for the meaning of the state."""
+        y_RTr = self.down(self.norm(h_RTD))
+        return self._value(y_RTr, self.mixer(y_RTr, state, rows, n))
+
+    def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
+        """A prompt cell: the state advances, nothing is decided in a prompt."""
+        self.mixer.prefill(self.down(self.norm(h_RTD)), state, rows)
+
+    def advance(self, h_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.mixer.advance(self.down(self.norm(h_RTD)), state, rows, n)
+
+
+class Bridge(nn.Module, ABC):
+    """hidden state at an exit -> what the shared norm and head read.
+
+    A bridge that `borrows_last_block` has no state of its own: the engine runs the model's last block for it, on
+    that block's committed state, and what it leaves there is the token's tail entry (design section 2).
+    """
+
+    borrows_last_block: ClassVar[bool] = False
+
+    def __init__(self, config: ExitConfig) -> None:
+        super().__init__()
+        self.mixer: Mixer = Identity()
+
+    @abstractmethod
+    def forward(
+        self,
+        h_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Hidden states `[R, T, D]` for the shared norm and head."""
+
+    def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
+        """A prompt cell: the state advances. A bridge without state only counts the tokens."""
+        self.mixer.prefill(h_RTD, state, rows)
+
+    def advance(self, h_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.mixer.advance(h_RTD, state, rows, n)
+
+
+class Exit(nn.Module):
+    """A gate and a bridge after `after` blocks."""
+
+    def __init__(self, after: int, gate: Gate, bridge: Bridge) -> None:
+        super().__init__()
+        self.after, self.gate, self.bridge = after, gate, bridge
+
+

@@ -1,0 +1,1 @@
+"""Gates, one a file: what decides, in a bottleneck, that the deeper blocks would not change the answer."""

@@ -1,0 +1,99 @@
+"""The mixer contract: how a layer moves information between tokens, and what it remembers of them.
+
+Shapes: R rows, T tokens in this call, S slots, D width, H heads, K head dim, E inner width, N SSM state, W conv window.
+
+A slot's tokens are first *provisional*, then final. `forward` with a state and `advance` append provisional
+tokens; `commit` makes the first n final and forgets the others; `rollback` forgets all after the first `keep`.
+A prompt cell (`prefill`) is final at once. Positions belong to the state, because a token that a layer never saw
+(propagation `skip`) still occupies its place in the sequence.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+RUN_LIMIT = 16
+"""Most provisional tokens a slot can hold: a chunk is at most run_max + 1 <= 16 (design: run_max at most 15)."""
+
+
+@dataclass
+class State:
+    """What a mixer remembers, over slots. Subclasses add named tensors `[S, ...]`.
+
+    position[slot] counts the final tokens, so it is the next token's position when nothing is provisional.
+    provisional[slot] counts the tokens pushed since.
+    """
+
+    slots: int
+    position: list[int] = field(init=False)
+    provisional: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.position = [0] * self.slots
+        self.provisional = [0] * self.slots
+
+    def next_position(self, slot: int) -> int:
+        return self.position[slot] + self.provisional[slot]
+
+    def skip(self, rows: Sequence[int], n: Sequence[int]) -> None:
+        """n[i] tokens of slot rows[i] pass unseen: their positions are used up, nothing else changes."""
+        for slot, count in zip(rows, n, strict=True):
+            assert self.provisional[slot] == 0, "a token can be skipped only when nothing is provisional"
+            self.position[slot] += count
+
+
+class Mixer(nn.Module, ABC):
+    """Mixes along the sequence: attention, Mamba-2, yours.
+
+    `rows` are slot numbers, one a row; `n[i]` says how many of row i's T tokens are real (the rest is padding,
+    whose outputs mean nothing and whose inputs may hold anything, NaN included).
+    """
+
+    @abstractmethod
+    def init_state(self, slots: int, max_len: int) -> State:
+        """Empty state for `slots` sequences of at most `max_len` tokens, on the parameters' device and dtype."""
+
+    @abstractmethod
+    def reset(self, state: State, slot: int) -> None:
+        """Slot begins a new sequence. Nothing of its former owner may be seen again."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Outputs `[R, T, D]`. Without a state: whole sequences from position 0, differentiable (training, oracles).
+
+        With one: the next n[i] tokens of slot rows[i], in token order, appended as provisional.
+        """
+
+    @abstractmethod
+    def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        """A prompt cell: T tokens a row in the parallel form, final at once. Needs nothing provisional."""
+
+    @abstractmethod
+    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        """Write the state as `forward` does and skip the output: what a token that left still owes this layer."""
+
+    @abstractmethod
+    def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        """The first n[i] provisional tokens of slot rows[i] become final; the others are forgotten."""
+
+    @abstractmethod
+    def rollback(self, state: State, rows: Sequence[int], keep: int = 0) -> None:
+        """Forget the provisional tokens after the first `keep`, exactly as if they had never been."""
+
+    @abstractmethod
+    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
+        """A copy of the slot's final state. Needs nothing provisional."""
+
+    @abstractmethod
+    def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:
+        """Give the slot the state that `snapshot` returned; it continues bit for bit."""

@@ -1,0 +1,1 @@
+"""Model families, one a file: config.json and tensor names in, `Model` out."""

@@ -1,0 +1,114 @@
+"""A model is data: `embed, blocks, norm, head`. It never owns the walk over its layers; the engine does.
+
+Shapes: R rows, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from offramp.mixers.base import Mixer, State
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What every family has in common. Families add their own fields in a frozen subclass."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    num_blocks: int
+    context_length: int
+    norm_eps: float
+    tie_embeddings: bool
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+
+
+class Block(nn.Module):
+    """norm -> mixer -> residual, then norm -> mlp -> residual where there is an MLP (Mamba blocks have none)."""
+
+    def __init__(self, norm: nn.Module, mixer: Mixer, mlp_norm: nn.Module | None, mlp: nn.Module | None) -> None:
+        super().__init__()
+        self.norm, self.mixer, self.mlp_norm, self.mlp = norm, mixer, mlp_norm, mlp
+
+    def _mlp(self, x_RTD: Tensor) -> Tensor:
+        if self.mlp is None or self.mlp_norm is None:
+            return x_RTD
+        return x_RTD + self.mlp(self.mlp_norm(x_RTD))
+
+    def forward(
+        self,
+        x_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        """The residual stream after this block; see `Mixer.forward` for the meaning of the state."""
+        return self._mlp(x_RTD + self.mixer(self.norm(x_RTD), state, rows, n))
+
+    def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        return self._mlp(x_RTD + self.mixer.prefill(self.norm(x_RTD), state, rows))
+
+    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        """Write the mixer's state from the block's own norm of x, skip everything else."""
+        self.mixer.advance(self.norm(x_RTD), state, rows, n)
+
+
+class Model(nn.Module):
+    """`embed, blocks, norm, head`, any of them replaceable. `forward` is for training and oracles."""
+
+    def __init__(
+        self, config: ModelConfig, embed: nn.Module, blocks: Sequence[Block], norm: nn.Module, head: nn.Module
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embed, self.blocks, self.norm, self.head = embed, nn.ModuleList(blocks), norm, head
+
+    def logits(self, hidden_RTD: Tensor) -> Tensor:
+        """Logits `[..., V]` of hidden states at any depth: the shared norm and head."""
+        return self.head(self.norm(hidden_RTD))
+
+    def hidden_states(self, tokens_RT: Tensor) -> list[Tensor]:
+        """The residual stream `[R, T, D]` before the first block and after each: num_blocks + 1 tensors."""
+        states = [self.embed(tokens_RT)]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        return states
+
+    def forward(self, tokens_RT: Tensor) -> Tensor:
+        """Full-depth logits `[R, T, V]` of whole sequences."""
+        x_RTD = self.embed(tokens_RT)
+        for block in self.blocks:
+            x_RTD = block(x_RTD)
+        return self.logits(x_RTD)
+
+
+class Family(ABC):
+    """One architecture family: reads config.json, builds the model, names its tensors as the checkpoint does.
+
+    `model_types` are the values of config.json's "model_type" that this family loads.
+    """
+
+    model_types: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def config_from(self, raw: dict[str, Any]) -> ModelConfig:
+        """The family's config. Raises CheckpointError naming a feature of `raw` that is not supported."""
+
+    @abstractmethod
+    def config_to(self, config: Any) -> dict[str, Any]:
+        """config.json as `transformers` reads it: what `config_from` reads back to an equal config."""
+
+    @abstractmethod
+    def build(self, config: Any) -> Model:
+        """The model with uninitialised parameters, on the device the caller has made current."""
+
+    @abstractmethod
+    def weight_name(self, name: str) -> str:
+        """The checkpoint's name of our parameter `name` ("blocks.3.mixer.q_proj.weight")."""

@@ -1,0 +1,1 @@
+"""Exit policies, one a file: pure rules that say which rows leave."""

@@ -1,0 +1,50 @@
+"""File name -> class: the only dynamic import of the package.
+
+A plug-in is one file in its folder, `policies/confidence.py` say, holding one public subclass of that folder's
+base class. Adding one is adding the file: nothing else is edited.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable
+from typing import TypeVar
+
+from offramp.errors import UnknownName
+
+T = TypeVar("T")
+
+
+def names(package: str) -> list[str]:
+    """Sorted names of the plug-ins in `package` ("offramp.policies"): its modules but `base` and private ones."""
+    path = importlib.import_module(package).__path__
+    found = {module.name for module in pkgutil.iter_modules(path)}
+    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+
+
+def find(package: str, name: str, base: type[T]) -> type[T]:
+    """The one subclass of `base` defined in `package/name.py`.
+
+    Raises UnknownName with the nearest spelling and the whole list when there is no such file.
+    """
+    if name not in names(package):
+        raise UnknownName(unknown(package.rpartition(".")[2], name, names(package)))
+    module = importlib.import_module(f"{package}.{name}")
+    classes = [
+        item
+        for _, item in inspect.getmembers(module, inspect.isclass)
+        if issubclass(item, base) and item is not base and item.__module__ == module.__name__
+    ]
+    assert len(classes) == 1, f"{package}.{name} must define exactly one public {base.__name__}"
+    return classes[0]
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The text of an UnknownName: what was asked, the nearest match, what there is."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}.{hint} Available: {', '.join(known)}."
