@@ -85,8 +85,9 @@ def _write_shards(
     code = encode_documents(tokenizer, train)
     _say("write and encode questions and answers")
     qa, weights, kinds = qa_tokens(tokenizer, pools, plan.qa_tokens, plan.story_share, plan.seed)
-    for name, array in {"train": code, "qa": qa, "qa_weight": weights}.items():
-        array.astype(array.dtype.newbyteorder("<")).tofile(folder / f"{name}.bin")
+    code.astype("<u2").tofile(folder / "train.bin")
+    qa.astype("<u2").tofile(folder / "qa.bin")
+    weights.tofile(folder / "qa_weight.bin")
     return {
         "train_documents": len(train),
         "train_bytes": sum(len(text.encode()) for text in train),
