@@ -1,0 +1,40 @@
+"""Ctrl-C during training: finish the step, then stop in good order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass
+class Interrupt:
+    """Whether the user has asked to stop."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Interrupt]:
+    """Within the block the first Ctrl-C is only noted; a second one interrupts at once, as always.
+
+    An exception in the middle of a step would leave some parameters updated and others not.
+    """
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield interrupt
+        return
+    former = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupt.requested = True
+        signal.signal(signal.SIGINT, former)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, former)
