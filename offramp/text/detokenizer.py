@@ -12,9 +12,9 @@ from offramp.text.pieces import Pieces
 class Detokenizer:
     """Pushing tokens one by one gives the text of all of them in the end, each push in constant time.
 
-    Bytes that may still become a character are held back; bytes that cannot become U+FFFD, as Unicode advises.
-    (`Tokenizer.decode` agrees, but for `<0xNN>` tokens: there one bad byte spoils its whole run of byte tokens,
-    which a stream cannot know in time.)
+    Bytes that may still become a character are held back; bytes that cannot become U+FFFD, as Unicode says.
+    (`Tokenizer.decode` agrees, but for `<0xNN>` tokens: there one bad byte spoils its whole run of byte
+    tokens, which a stream cannot know in time.)
 
     continues: the text follows a prompt, so the space at its beginning is part of it.
     Everything it remembers is immutable: `copy.copy` is a full copy.
@@ -32,12 +32,12 @@ class Detokenizer:
 
     def push(self, token: int) -> str:
         """What is certain now and was not before; empty for a special token or half a character."""
-        if not self.pieces.shown(token):
+        piece = self.pieces.bytes_of(token, self.first)
+        if piece is None:
             return ""
-        given = self.pending + self.pieces.bytes_of(token, self.first)
         self.first = False
-        text, used = codecs.utf_8_decode(given, "replace", False)
-        self.pending = given[used:]
+        text, used = codecs.utf_8_decode(self.pending + piece, "replace", False)
+        self.pending = (self.pending + piece)[used:]
         return self._strip(text)
 
     def flush(self) -> str:

@@ -32,8 +32,8 @@ class Pieces:
     """How this tokenizer writes its tokens.
 
     byte_level: in GPT-2's alphabet · fallback: `<0x0A>` is one byte · replacements: texts that stand for
-    others · bare_first: what is taken out of a whole text's first token · strip: how many leading `strip_char`
-    a whole text loses · between: what separates tokens · special: ids that are never shown.
+    others · bare_first: what is taken out of a whole text's first token · strip: how many leading
+    `strip_char` a whole text loses · between: what separates tokens · special: ids that are never shown.
     """
 
     tokenizer: Tokenizer
@@ -57,14 +57,14 @@ class Pieces:
             pieces = replace(pieces, **_meaning(step))
         return pieces
 
-    def shown(self, token: int) -> bool:
-        """Whether the token is part of the text: special ones are not, nor ids the tokenizer does not have (a
-        model's vocabulary is often padded)."""
-        return token not in self.special and self.tokenizer.id_to_token(token) is not None
+    def bytes_of(self, token: int, first: bool) -> bytes | None:
+        """The token's part of the text; `first` says that no token before it had one.
 
-    def bytes_of(self, token: int, first: bool) -> bytes:
-        """The token's part of the text; `first` says that no token of the text was shown before it."""
-        piece = self.tokenizer.id_to_token(token)
+        None for a special token, and for an id the tokenizer does not have: a model's vocabulary is often padded.
+        """
+        piece = None if token in self.special else self.tokenizer.id_to_token(token)
+        if piece is None:
+            return None
         if self.byte_level and all(char in _BYTE_OF for char in piece):
             return bytes([_BYTE_OF[char] for char in piece])
         if first and self.bare_first:

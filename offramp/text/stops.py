@@ -9,8 +9,8 @@ from offramp.errors import UsageError
 
 @dataclass
 class StopStrings:
-    """Text in, text before the first stop string out. The first is the one that is complete first, so that the
-    answer does not depend on how the text was cut; of two complete at once, the longer.
+    """Text in, text before the first stop string out. The first is the one that is complete first, so that
+    the answer does not depend on how the text was cut; of two complete at once, the longer.
 
     Text that may be the beginning of a stop string is held back. Everything remembered is immutable.
     """

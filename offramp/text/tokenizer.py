@@ -46,7 +46,7 @@ class Text:
         return cls(tokenizer, config)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, led by the begin-of-sequence token where the tokenizer wants one and the text has none."""
+        """Token ids, led by the begin-of-sequence token where the tokenizer adds it and the text has none."""
         ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
         if self._adds_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             return [self.bos_id, *ids]
