@@ -1,0 +1,54 @@
+"""Causal depthwise convolution along the sequence: every channel by itself, W taps.
+
+Shapes: R rows, T tokens, C channels, W taps. weight_CW[:, W-1] meets the token itself, weight_CW[:, 0] the oldest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def causal_conv(
+    x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, window_RWC: Tensor | None = None
+) -> Tensor:
+    """Whole sequences: `[R, T, C]`. window: the W-1 inputs before the first token, zeros when there are none."""
+    taps = weight_CW.shape[1]
+    x_RCT = x_RTC.transpose(1, 2)
+    if window_RWC is None:
+        x_RCT = F.pad(x_RCT, (taps - 1, 0))
+    else:
+        x_RCT = torch.cat((window_RWC.transpose(1, 2), x_RCT), dim=-1)
+    return F.conv1d(x_RCT, weight_CW[:, None], bias_C, groups=len(weight_CW)).transpose(1, 2)
+
+
+def next_window(window_RWC: Tensor, x_RTC: Tensor) -> Tensor:
+    """The last W-1 inputs once x has passed: `[R, W-1, C]`."""
+    taken = window_RWC.shape[1]
+    return torch.cat((window_RWC, x_RTC), dim=1)[:, x_RTC.shape[1] : x_RTC.shape[1] + taken]
+
+
+def conv_tokens(inputs_MC: Tensor, weight_CW: Tensor, bias_C: Tensor | None) -> Tensor:
+    """The decode form for one row: inputs are the W-1 before the first token, then T tokens; output `[T, C]`.
+
+    A fixed order of elementwise products: a token's result depends on its own W inputs alone, bit for bit.
+    """
+    taps = weight_CW.shape[1]
+    tokens = len(inputs_MC) - taps + 1
+    y_TC = inputs_MC[:tokens] * weight_CW[:, 0]
+    for tap in range(1, taps):
+        y_TC = y_TC + inputs_MC[tap : tap + tokens] * weight_CW[:, tap]
+    return y_TC if bias_C is None else y_TC + bias_C
+
+
+def causal_conv_naive(
+    x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, window_RWC: Tensor | None = None
+) -> Tensor:
+    taps = weight_CW.shape[1]
+    rows, tokens, channels = x_RTC.shape
+    past = x_RTC.new_zeros(rows, taps - 1, channels) if window_RWC is None else window_RWC
+    inputs = torch.cat((past, x_RTC), dim=1)
+    steps = [(inputs[:, t : t + taps] * weight_CW.T).sum(1) for t in range(tokens)]
+    y_RTC = torch.stack(steps, dim=1)
+    return y_RTC if bias_C is None else y_RTC + bias_C

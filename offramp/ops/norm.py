@@ -1,0 +1,59 @@
+"""RMSNorm, and Mamba-2's gated RMSNorm over groups of channels.
+
+Shapes: D width, E inner width (G groups of E / G channels).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x itself in float32 or float64; lower precision is raised to float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def rms_norm(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension; computed in float32 at least, in weight's dtype.
+
+    Zhang & Sennrich 2019 (arXiv 1910.07467).
+    """
+    y = F.rms_norm(at_least_float32(x), weight_D.shape, eps=eps)
+    return y.to(weight_D.dtype) * weight_D
+
+
+def rms_norm_naive(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    x = at_least_float32(x)
+    return (x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps)).to(weight_D.dtype) * weight_D
+
+
+def gated_group_norm(y: Tensor, z: Tensor, weight_E: Tensor, groups: int, eps: float) -> Tensor:
+    """RMSNorm of y * silu(z), `[..., E]`, over each of `groups` groups of channels by itself; in weight's dtype.
+
+    Mamba-2's output norm (arXiv 2405.21060, section 7.1: one group a tensor-parallel rank); the gate comes first.
+    """
+    gated = at_least_float32(y) * F.silu(at_least_float32(z))
+    grouped = gated.unflatten(-1, (groups, -1))
+    normed = F.rms_norm(grouped, grouped.shape[-1:], eps=eps).flatten(-2)
+    return normed.to(weight_E.dtype) * weight_E
+
+
+def gated_group_norm_naive(y: Tensor, z: Tensor, weight_E: Tensor, groups: int, eps: float) -> Tensor:
+    gated = at_least_float32(y) * at_least_float32(z) / (1 + torch.exp(-at_least_float32(z)))
+    parts = gated.chunk(groups, dim=-1)
+    normed = [part / torch.sqrt((part * part).mean(-1, keepdim=True) + eps) for part in parts]
+    return torch.cat(normed, dim=-1).to(weight_E.dtype) * weight_E
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with its weight."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
