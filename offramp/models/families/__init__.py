@@ -1,0 +1,21 @@
+"""Model families, one a file: `family_for` finds the one that reads a checkpoint's "model_type"."""
+
+from __future__ import annotations
+
+from offramp import registry
+from offramp.errors import CheckpointError
+from offramp.models.base import Family
+
+
+def all_families() -> list[Family]:
+    return [registry.find(__name__, name, Family)() for name in registry.names(__name__)]  # type: ignore[type-abstract]
+
+
+def family_for(model_type: str) -> Family:
+    """The family that loads `model_type`. Raises CheckpointError listing those there are."""
+    families = all_families()
+    for family in families:
+        if model_type in family.model_types:
+            return family
+    known = sorted(name for family in families for name in family.model_types)
+    raise CheckpointError(f"unsupported model family: {registry.unknown('model_type', model_type, known)}")
