@@ -26,8 +26,10 @@ class Job(Protocol):
 
     steps: int
     settings: Mapping[str, Any]
-    module: nn.Module
     optimizers: Sequence[Optimizer]
+
+    @property
+    def module(self) -> nn.Module: ...
 
     def advance(self, step: int) -> StepReport: ...
 

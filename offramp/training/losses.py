@@ -25,7 +25,7 @@ def joint_losses(
     """Cross-entropies through the shared norm and head: "final", "exit<n>" after n blocks, and "last_block".
 
     The exits are read at the chosen positions (indices into N) only: a projection on the vocabulary costs
-    more than several of a small model's blocks. As in CALM and LayerSkip all exits share the model's own head.
+    more than several of a small model's blocks. As in CALM and LayerSkip all share the model's own head.
     """
     hidden = model.hidden_states(batch.inputs_RT)
     targets_N, weights_N = batch.targets_RT.flatten(), batch.weights_RT.flatten()

@@ -1,4 +1,4 @@
-"""Pretrain a backbone from scratch so that it can be left early: the joint early-exit loss on two kinds of row.
+"""Pretrain a backbone from scratch so that it can be left early: the joint early-exit loss, two kinds of row.
 
 The recipe (optimizers, rates, loss weights, the share of question answering) comes from a small trial run;
 nothing here is tuned per architecture, so that a Transformer and a Mamba trained with one config compare.
@@ -20,7 +20,6 @@ from offramp.errors import UsageError
 from offramp.exits.positions import default_positions
 from offramp.models.base import Model
 from offramp.training.batches import Corpus, Generator, load_corpus
-from offramp.training.init import initialise
 from offramp.training.loop import Limits, Outcome, run
 from offramp.training.losses import joint_losses, total
 from offramp.training.optim import muon_and_adamw, set_rate, update
@@ -93,7 +92,7 @@ class PretrainJob:
     """One run's model, optimizers and data; see `loop.Job`."""
 
     def __init__(self, model: Model, config: PretrainConfig, corpus: Corpus, device: torch.device) -> None:
-        self.module = model
+        self.model = model
         self.config, self.corpus, self.device = config, corpus, device
         self.steps = config.steps
         self.settings: Mapping[str, Any] = {**asdict(config), "model": asdict(model.config)}
@@ -102,12 +101,16 @@ class PretrainJob:
             model, model.blocks, config.muon_rate, config.adamw_rate, config.weight_decay
         )
 
+    @property
+    def module(self) -> Model:
+        return self.model
+
     def advance(self, step: int) -> StepReport:
         config = self.config
         set_rate(self.optimizers, hold_then_decay(step, self.steps, config.warmup_steps, config.decay_share))
         losses = self._losses(step)
         loss = total(losses, config.exit_weight, config.last_block_weight)
-        update(self.optimizers, self.module.parameters(), loss, config.clip)
+        update(self.optimizers, self.model.parameters(), loss, config.clip)
         seen = {name: value.detach() for name, value in {"loss": loss, **losses}.items()}
         return StepReport(seen, config.tokens_per_step)
 
@@ -120,7 +123,7 @@ class PretrainJob:
         draw = random.Random(f"{config.seed} {step}")
         bridged = draw.choice(self.after) if config.last_block_weight else None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            return joint_losses(self.module, batch, self.after, chosen_P, bridged)
+            return joint_losses(self.model, batch, self.after, chosen_P, bridged)
 
 
 def pretrain(
@@ -134,14 +137,12 @@ def pretrain(
 ) -> Outcome:
     """Train `model` in place on a corpus folder; checkpoints go to `out`, where a stopped run is continued.
 
-    The weights it starts from are drawn here from the config's seed, in float32.
+    It starts from the weights the model has (`models.initial.init_weights`) and keeps them in float32.
     Raises DataError for the corpus, UsageError for an impossible config or one that `out` was not begun with.
     """
     device = torch.device(device)
     tokens = load_corpus(corpus, max(phase.row_tokens for phase in config.phases), device)
-    model.float().requires_grad_(True)
-    initialise(model, config.seed)
-    model.to(device).train()
+    model.to(device, torch.float32).requires_grad_(True).train()
     if config.compile:
         for block in model.blocks:
             block.compile()

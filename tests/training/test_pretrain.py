@@ -56,7 +56,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(corpus: Path, 
     whole = tiny_model(seed=1)
     pretrain(whole, CONFIG, corpus, tmp_path / "whole")
     parts = tmp_path / "parts"
-    first = pretrain(tiny_model(seed=2), CONFIG, corpus, parts, limits=OFTEN, callback=StopAfter(13))
+    first = pretrain(tiny_model(seed=1), CONFIG, corpus, parts, limits=OFTEN, callback=StopAfter(13))
     assert first.step == 14 and not first.finished  # the signal comes after step 13 was examined
     assert "interrupted" in first.message() and str(first.checkpoint) in first.message()
     resumed = tiny_model(seed=3)

@@ -1,0 +1,61 @@
+"""A checkpoint's exits: built from a config, kept in order of depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from offramp.errors import UsageError
+from offramp.exits.base import Bridge, Exit, ExitConfig, Gate
+from offramp.exits.positions import check_positions
+from offramp.registry import find
+
+
+class ExitSet(nn.Module):
+    """`exits[i]` sits after `config.after[i]` blocks, ascending."""
+
+    def __init__(self, config: ExitConfig, exits: Sequence[Exit]) -> None:
+        super().__init__()
+        assert [item.after for item in exits] == list(config.after), "exits and config disagree"
+        self.config, self.exits = config, nn.ModuleList(exits)
+
+    def __iter__(self) -> Iterator[Exit]:
+        return iter(self.exits)  # type: ignore[arg-type]  # a ModuleList does not say what it holds
+
+    def __len__(self) -> int:
+        return len(self.exits)
+
+    @property
+    def after(self) -> tuple[int, ...]:
+        """The numbers of blocks the exits sit after."""
+        return self.config.after
+
+    def select(self, after: Sequence[int]) -> ExitSet:
+        """Only the exits after these blocks, sharing their weights with this set.
+
+        Raises UsageError naming what there is, when one is missing.
+        """
+        check_positions(after)
+        missing = sorted(set(after) - set(self.after))
+        if missing:
+            raise UsageError(f"no exits after blocks {missing}; these exits sit after {list(self.after)}")
+        return ExitSet(replace(self.config, after=tuple(after)), [e for e in self if e.after in after])
+
+
+def build_exits(config: ExitConfig, num_blocks: int | None = None) -> ExitSet:
+    """Exits with fresh weights, each its own gate and bridge.
+
+    num_blocks: of the model they are for; None skips the two checks that need it.
+    Raises UnknownName for a gate or bridge that does not exist, UsageError for impossible positions.
+    """
+    check_positions(config.after, num_blocks)
+    gate = find("offramp.exits.gates", config.gate, Gate)  # type: ignore[type-abstract]
+    bridge = find("offramp.exits.bridges", config.bridge, Bridge)  # type: ignore[type-abstract]
+    if bridge.borrows_last_block and num_blocks is not None and config.after[-1] == num_blocks - 1:
+        raise UsageError(
+            f"an exit after block {num_blocks - 1} of {num_blocks} with bridge {config.bridge!r} saves "
+            "nothing: the bridge runs the only block left; place it earlier or use bridge 'none'"
+        )
+    return ExitSet(config, [Exit(after, gate(config), bridge(config)) for after in config.after])

@@ -1,0 +1,95 @@
+"""The bundled twins: a Transformer and a Mamba-2 of the same size, trained alike on the same tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from offramp.errors import UnknownName
+from offramp.models.base import Model
+from offramp.models.checkpoint import save_model
+from offramp.models.families import family_for
+from offramp.models.initial import init_weights
+from offramp.registry import unknown
+from offramp.training.loop import Limits, Outcome
+from offramp.training.pretrain import PretrainConfig, pretrain
+from offramp.training.progress import Callback, ignore
+from offramp.zoo.tokenizer import END_OF_TEXT_ID, VOCABULARY
+
+PARAMETERS = 4_500_000
+"""What both have, within 5 %."""
+
+_BOTH: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "num_hidden_layers": 16,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+    "bos_token_id": END_OF_TEXT_ID,
+    "eos_token_id": END_OF_TEXT_ID,
+    "hidden_act": "silu",
+}
+
+TWINS: dict[str, dict[str, Any]] = {
+    "tiny-transformer": _BOTH
+    | {
+        "model_type": "llama",
+        "hidden_size": 160,
+        "intermediate_size": 368,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "rope_theta": 10000.0,
+        "rms_norm_eps": 1e-5,
+    },
+    "tiny-mamba2": _BOTH
+    | {
+        "model_type": "mamba2",
+        "hidden_size": 176,
+        "expand": 2,
+        "num_heads": 11,
+        "head_dim": 32,
+        "state_size": 128,
+        "n_groups": 1,
+        "conv_kernel": 4,
+        "chunk_size": 64,
+        "layer_norm_epsilon": 1e-5,
+    },
+}
+"""config.json of each, as `transformers` reads it."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+def build(twin: str, seed: int = 0) -> Model:
+    """A twin with first weights. Raises UnknownName for one that does not exist."""
+    if twin not in TWINS:
+        raise UnknownName(unknown("twin", twin, TWINS))
+    family = family_for(TWINS[twin]["model_type"])
+    return init_weights(family.build(family.config_from(TWINS[twin])), seed)
+
+
+def run(
+    twin: str,
+    corpus: Path,
+    out: Path,
+    device: torch.device | str = "cpu",
+    *,
+    config: PretrainConfig | None = None,
+    limits: Limits | None = None,
+    callback: Callback = ignore,
+) -> Outcome:
+    """Pretrain a twin on a corpus folder. When the run is finished `out/model` is its checkpoint, in bf16.
+
+    The run's own checkpoints go to `out/run`; the same call continues from there.
+    Raises UnknownName for the twin, DataError for the corpus, UsageError for an impossible or other config.
+    """
+    config = config or PretrainConfig()
+    model = build(twin, config.seed)
+    outcome = pretrain(model, config, corpus, out / "run", device, limits, callback)
+    if outcome.finished:
+        save_model(model.to("cpu", torch.bfloat16), out / "model")
+        for name in TOKENIZER_FILES:
+            (out / "model" / name).write_bytes((corpus / name).read_bytes())
+    return outcome
