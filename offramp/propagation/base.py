@@ -2,6 +2,8 @@
 
 Two kinds: under `verify` and `defer` the token waits and deeper segments later take it in a chunk (exact state);
 under the others deeper segments are settled at once, from what the exit knows.
+
+Shapes: R rows, T tokens, D width.
 """
 
 from __future__ import annotations
@@ -9,28 +11,49 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from offramp.mixers.base import State
+from offramp.mixers.base import Mixer, State
 
 
-class Advances(Protocol):
-    """A block, gate or bridge: what can take a token's hidden state without giving an output."""
+class Stateful(Protocol):
+    """A block, gate or bridge: a mixer and what surrounds it."""
+
+    mixer: Mixer
+
+    def __call__(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> Tensor: ...
+
+    def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int], /) -> Any: ...
 
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> None: ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module and its state over slots: whatever shares a segment's frontier."""
+    """A block, gate or bridge with its state over slots: one of those that share a segment's frontier."""
 
-    module: Advances
+    module: Stateful
     state: State
+
+    def __call__(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> Tensor:
+        return self.module(x_RTD, self.state, rows, n)
+
+    def prefill(self, x_RTD: Tensor, rows: Sequence[int]) -> Any:
+        return self.module.prefill(x_RTD, self.state, rows)
 
     def advance(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         self.module.advance(x_RTD, self.state, rows, n)
+
+    def commit(self, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.module.mixer.commit(self.state, rows, n)
+
+    def rollback(self, rows: Sequence[int], keep: int = 0) -> None:
+        self.module.mixer.rollback(self.state, rows, keep)
+
+    def reset(self, slot: int) -> None:
+        self.module.mixer.reset(self.state, slot)
 
 
 @dataclass(frozen=True)
@@ -38,7 +61,8 @@ class Stack:
     """An exit's surroundings, in order of depth.
 
     shallower: the blocks up to the exit · deeper: the blocks after it whose state is still owed (without the last
-    block where a `last_block` bridge has already made its entry) · listeners: the deeper gates and bridges.
+    block where a `last_block` bridge has already made its entry) · listeners: the deeper gates and bridges that
+    have state.
     """
 
     shallower: tuple[Part, ...]
@@ -57,5 +81,4 @@ class Propagation(ABC):
 
     @abstractmethod
     def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        """Give the deeper layers what a token with hidden state h owes them. Everything is provisional:
-        the engine commits."""
+        """Give the deeper layers what tokens with hidden states h owe them. The engine commits afterwards."""

@@ -1,0 +1,1 @@
+"""The frontier engine: read `decode.py` first, then `frontier.py`."""

@@ -1,0 +1,107 @@
+"""From a folder or hub id to everything an engine needs: model, exits, tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from offramp.errors import ExitsError, UsageError
+from offramp.exits.store import ExitsInfo, ExitSet, load_exits
+from offramp.models.base import Model
+from offramp.models.checkpoint import fingerprint, load_model, local_folder
+from offramp.registry import unknown
+from offramp.text import Text
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+DEVICES = ("cpu", "cuda", "auto")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with the exits chosen for it (None: full depth) and its tokenizer (None: it has none)."""
+
+    folder: Path
+    model: Model
+    exits: ExitSet | None
+    info: ExitsInfo | None
+    text: Text | None
+
+
+def load(
+    path: str | Path,
+    exits: str | Path | None = None,
+    exits_at: Sequence[int] | None = None,
+    *,
+    dtype: str = "f32",
+    device: str = "cpu",
+    revision: str | None = None,
+) -> Checkpoint:
+    """Load a Hugging Face checkpoint and its exits.
+
+    exits: the name of a set in the checkpoint's `exits/` folder, a folder, "none", or None: the checkpoint's own
+    default set if it has any. exits_at: keep only the exits after these blocks. dtype: f32 or bf16.
+    device: cpu, cuda or auto. Raises CheckpointError, ExitsError, UsageError.
+    """
+    torch_dtype, torch_device = dtype_named(dtype), device_named(device)
+    folder = local_folder(path, revision=revision)
+    model = load_model(folder, dtype=torch_dtype, device=torch_device)
+    found = find_exits(folder, exits)
+    exit_set: ExitSet | None = None
+    info: ExitsInfo | None = None
+    if found is not None:
+        exit_set, info = load_exits(found, fingerprint(model), dtype=torch_dtype, device=torch_device)
+        exit_set = exit_set.select(exits_at) if exits_at else exit_set
+    elif exits_at:
+        raise UsageError(f"{folder} has no exits to select from; train them with `offramp train`.")
+    text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
+    return Checkpoint(folder, model, exit_set, info, text)
+
+
+def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:
+    """The exits folder meant by `wanted`; None when there is none or none is wanted.
+
+    Raises ExitsError when it is named and not there.
+    """
+    if wanted == "none":
+        return None
+    if wanted is None:
+        return default_exits(folder)
+    for candidate in (folder / "exits" / str(wanted), Path(wanted)):
+        if (candidate / "exits.json").is_file():
+            return candidate
+    raise ExitsError(unknown("exits", str(wanted), exits_of(folder)) + " Or give a folder that holds exits.json.")
+
+
+def exits_of(folder: Path) -> list[str]:
+    """Names of the exit sets in a checkpoint's `exits/` folder."""
+    return sorted(file.parent.name for file in (folder / "exits").glob("*/exits.json"))
+
+
+def default_exits(folder: Path) -> Path | None:
+    """`exits/` itself where it is a set; else the set its file DEFAULT names, else the only one."""
+    root = folder / "exits"
+    if (root / "exits.json").is_file():
+        return root
+    names = exits_of(folder)
+    chosen = root / "DEFAULT"
+    if chosen.is_file():
+        return root / chosen.read_text(encoding="utf-8").strip()
+    return root / names[0] if len(names) == 1 else None
+
+
+def dtype_named(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise UsageError(unknown("dtype", name, DTYPES))
+    return DTYPES[name]
+
+
+def device_named(name: str) -> torch.device:
+    """cpu, cuda or auto (cuda where there is one). Raises UsageError for cuda on a machine without."""
+    if name not in DEVICES:
+        raise UsageError(unknown("device", name, DEVICES))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device cuda: no CUDA device is available here; use --device cpu or auto.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,232 @@
+"""What is asked (Sampling, Request), what is answered (TokenEvent, Generation), and the row between (Sequence)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from offramp.errors import UsageError
+from offramp.mixers.base import RUN_LIMIT
+from offramp.policies.base import ExitPolicy, Memory
+from offramp.propagation.base import Propagation
+from offramp.text import TextStream
+
+
+def _require(fine: bool, name: str, value: object, wanted: str) -> None:
+    if not fine:
+        raise UsageError(f"{name} is {value}; it must be {wanted}.")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen from logits. temperature 0 is greedy; 0, 1.0 and 0.0 switch top_k, top_p, min_p off.
+
+    repetition_penalty (CTRL, arXiv 1909.05858) divides positive and multiplies negative logits of the tokens among
+    the last penalty_window. Raises UsageError for values outside their range.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    penalty_window: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "a number >= 0 (0 is greedy)")
+        _require(self.top_k >= 0, "top_k", self.top_k, "a count >= 0 (0 is off)")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
+        _require(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
+        penalty = self.repetition_penalty
+        _require(0 < penalty < math.inf, "repetition_penalty", penalty, "a number > 0 (1 is off)")
+        _require(self.penalty_window >= 1, "penalty_window", self.penalty_window, "a count >= 1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt and everything that decides its reply; fixed when it is added.
+
+    thresholds: one number in [0, 1] for all exits, or one for each. run_max: how many tokens may leave in a row
+    before one must reach the last segment. stop: strings that end the reply and are not part of it.
+    Raises UsageError for values outside their range.
+    """
+
+    prompt: tuple[int, ...]
+    propagation: str = "verify"
+    policy: str = "gate"
+    thresholds: tuple[float, ...] = (0.5,)
+    run_max: int = 8
+    sampling: Sampling = Sampling()
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        _require(len(self.prompt) > 0, "prompt", "''", "at least one token")
+        _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a count >= 1")
+        _require(1 <= self.run_max < RUN_LIMIT, "run_max", self.run_max, f"between 1 and {RUN_LIMIT - 1}")
+        for threshold in self.thresholds:
+            _require(0 <= threshold <= 1, "threshold", threshold, "in [0, 1] (1 never leaves)")
+
+
+@dataclass
+class Stats:
+    """Decoding's true work, prompts apart.
+
+    block_tokens: (block, token) pairs computed · block_passes: times a block's weights were read · advances:
+    (block, token) pairs where only the state was written · head_rows: rows through the vocabulary head ·
+    drafts, accepted: tokens that left as drafts, and those the last segment confirmed.
+    """
+
+    tokens: int = 0
+    block_tokens: int = 0
+    block_passes: int = 0
+    advances: int = 0
+    head_rows: int = 0
+    drafts: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One committed token; `token` is -1 on an event that only closes a request whose logits were no numbers.
+
+    text: what became certain with it (may be empty: half a character, the possible beginning of a stop string).
+    depth: the blocks behind the choice. gate: the gate's value where an exit chose or drafted it.
+    drafted: an exit drafted it and the last segment accepted. logprob: natural log, before filters, after
+    temperature and penalties. index: 0 for the first generated token. finish: on the last event, one of
+    eos, stop, max_tokens, context, nan; that event carries the row's stats.
+    """
+
+    token: int
+    text: str
+    depth: int
+    gate: float | None
+    drafted: bool
+    logprob: float
+    index: int
+    finish: str | None = None
+    request: int = 0
+    stats: Stats | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The fold of a request's events. `finish` "nan" means the model gave no number: the reply is cut there."""
+
+    tokens: tuple[int, ...]
+    text: str
+    events: tuple[TokenEvent, ...]
+    finish: str
+    stats: Stats
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A token chosen at one position: by exit number `exit`, or by the last segment (None)."""
+
+    token: int
+    logprob: float
+    exit: int | None = None
+    gate: float | None = None
+    memory: Memory = ()
+
+
+@dataclass
+class Sequence:
+    """A running row: its request, its slot, its tokens (committed, then drafts), and what it remembers.
+
+    limit: tokens, prompt included, that the context and the slot hold. prefilled: prompt tokens already run.
+    drafts[i] was chosen from the i-th token after the last deep pass. run counts the tokens that left since the
+    last one that reached the last segment. memory is the policy's, after the newest decision.
+    """
+
+    id: int
+    request: Request
+    slot: int
+    propagation: Propagation
+    policy: ExitPolicy
+    stream: TextStream | None
+    stats: Stats
+    limit: int
+    eos: frozenset[int]
+    tokens: list[int]
+    prefilled: int = 0
+    run: int = 0
+    memory: Memory = ()
+    drafts: list[Choice] = field(default_factory=list)
+    emitted: int = 0
+    finish: str | None = None
+
+    def may_leave(self) -> bool:
+        """Whether the row's own rules let its newest token leave: run_max; in `verify` also room for one more
+        token, and no draft of an end (nothing after it would be kept)."""
+        if self.run >= self.request.run_max:
+            return False
+        room = min(len(self.request.prompt) + self.request.max_tokens, self.limit) - len(self.tokens)
+        ending = bool(self.drafts) and self.tokens[-1] in self.eos
+        return not self.propagation.judged or (room > 0 and not ending)
+
+    def leave(self, choice: Choice, depth: int) -> list[TokenEvent]:
+        """The newest token left: its choice is a draft (`verify`) or the next committed token."""
+        self.run += 1
+        if not self.propagation.judged:
+            return [self.commit(choice, depth, drafted=False)]
+        self.stats.drafts += 1
+        self.drafts.append(choice)
+        self.tokens.append(choice.token)
+        return []
+
+    def take_drafts(self) -> list[Choice]:
+        """Remove the drafts from the row; they are about to be judged."""
+        drafts, self.drafts = self.drafts, []
+        del self.tokens[len(self.tokens) - len(drafts) :]
+        return drafts
+
+    def commit(self, choice: Choice, depth: int, drafted: bool) -> TokenEvent:
+        """Append one final token and look for an end: EOS, stop, max_tokens, context, in that order."""
+        assert not self.drafts and self.finish is None
+        self.tokens.append(choice.token)
+        index, self.emitted = self.emitted, self.emitted + 1
+        self.stats.tokens += 1
+        text = self._push(choice.token)
+        return TokenEvent(
+            choice.token,
+            text,
+            depth,
+            choice.gate,
+            drafted,
+            choice.logprob,
+            index,
+            self.finish,
+            self.id,
+            self.stats if self.finish else None,
+        )
+
+    def fail(self, depth: int) -> TokenEvent:
+        """The model's logits are no numbers: the row ends here, with what is certain so far."""
+        self.finish = "nan"
+        return TokenEvent(
+            -1, self._rest(), depth, None, False, math.nan, self.emitted, self.finish, self.id, self.stats
+        )
+
+    def _push(self, token: int) -> str:
+        if token in self.eos:
+            self.finish = "eos"
+            return self._rest()
+        text, stopped = "", False
+        if self.stream is not None:
+            delta = self.stream.push(token)
+            text, stopped = delta.text, delta.stopped
+        if stopped:
+            self.finish = "stop"
+            return text
+        if self.emitted >= self.request.max_tokens:
+            self.finish = "max_tokens"
+        elif len(self.tokens) >= self.limit:
+            self.finish = "context"
+        return text + (self._rest() if self.finish else "")
+
+    def _rest(self) -> str:
+        return self.stream.finish() if self.stream is not None else ""
