@@ -135,11 +135,11 @@ def _block(config: Mamba2Config) -> Block:
 
 
 def _dt_limit(raw: dict[str, Any]) -> tuple[float, float]:
-    """time_step_limit: two numbers, an unbounded end written as Infinity or "inf"."""
+    """time_step_limit: two numbers; no upper end is written Infinity, "inf" or {"__float__": "Infinity"}."""
     value = raw.get("time_step_limit") or (0.0, float("inf"))
     try:
-        low, high = (float(end) for end in value)
-    except (TypeError, ValueError):
+        low, high = (float(end["__float__"] if isinstance(end, dict) else end) for end in value)
+    except (TypeError, ValueError, KeyError):
         low, high = 1.0, 0.0
     if not 0 <= low <= high:
         raise CheckpointError(

@@ -1,0 +1,113 @@
+"""Load a model from a checkpoint folder or hub id, strictly; save one so that `transformers` reads it too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from offramp.errors import CheckpointError
+from offramp.files import sync, write_whole
+from offramp.models.base import Family, Model
+from offramp.models.families import family_for
+from offramp.models.fingerprint import fingerprint
+from offramp.models.folder import local_folder, read_config
+from offramp.models.tensors import SINGLE, read_tensors, tensor_files
+
+__all__ = ["fingerprint", "load_model", "local_folder", "save_model"]
+
+DERIVED = ".rotary_emb.inv_freq"  # old checkpoints carry it; it follows from rope_theta
+
+
+def load_model(
+    source: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+) -> Model:
+    """The model in the folder, or of the hub id, `source`.
+
+    Raises CheckpointError for whatever is missing, unused, damaged, unsafe or not supported, naming it.
+    """
+    folder = local_folder(source, revision)
+    raw = read_config(folder)
+    family = family_for(raw["model_type"])
+    config = family.config_from(raw)
+    files = {name: path for name, path in tensor_files(folder).items() if not name.endswith(DERIVED)}
+    if config.num_blocks > len(files):
+        raise CheckpointError(f"{folder} has {len(files)} tensors for {config.num_blocks} blocks")
+    with torch.device("meta"):
+        model = family.build(config)
+    _fill(model, family, files, dtype, torch.device(device))
+    return model
+
+
+def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write config.json and model.safetensors in Hugging Face's names, each whole or not at all.
+
+    dtype: what the weights are stored in; as they are if None.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    family = family_for(model.config.model_type)
+    parameters = dict(model.named_parameters())  # a tied head appears once, as the embedding
+    tensors = {
+        family.weight_name(name): weight.detach().to("cpu", dtype or weight.dtype).contiguous()
+        for name, weight in parameters.items()
+    }
+    stored = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    config = json.dumps(family.config_to(model.config) | {"dtype": stored}, indent=2)
+    part = folder / f".{SINGLE}.part"
+    save_file(tensors, part, metadata={"format": "pt"})
+    sync(part)
+    part.replace(folder / SINGLE)
+    write_whole(folder / "config.json", config + "\n")
+
+
+def _fill(
+    model: Model, family: Family, files: dict[str, Path], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Replace every parameter of a model on the meta device by its tensor."""
+    ours = {family.weight_name(name): name for name, _ in model.named_parameters()}
+    shapes = {theirs: list(model.get_parameter(name).shape) for theirs, name in ours.items()}
+    duplicate = family.weight_name("head.weight")
+    tied = model.config.tie_embeddings
+    if tied and duplicate in files:
+        shapes[duplicate] = shapes[family.weight_name("embed.weight")]
+    _refuse("missing", shapes.keys() - files.keys())
+    _refuse("unused", files.keys() - shapes.keys())
+    copy: Tensor | None = None
+    for theirs, tensor in read_tensors(files, shapes):
+        if theirs in ours:
+            _assign(model, ours[theirs], tensor.to(device, dtype))
+        else:
+            copy = tensor.to(device, dtype)
+    if tied:
+        _tie(model, copy)
+
+
+def _assign(model: Model, name: str, tensor: Tensor) -> None:
+    owner, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(owner), attribute, nn.Parameter(tensor))
+
+
+def _tie(model: Model, copy: Tensor | None) -> None:
+    """The head becomes the embedding; a stored copy of it must be equal."""
+    weight = model.embed.get_parameter("weight")
+    if copy is not None and not torch.equal(copy, weight):
+        raise CheckpointError(
+            "config.json ties head and embedding, but the stored head differs from the embedding"
+        )
+    model.head.register_parameter("weight", weight)
+
+
+def _refuse(what: str, names: Collection[str]) -> None:
+    if names:
+        first = ", ".join(sorted(names)[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise CheckpointError(f"{what} in the checkpoint: {first}{more}")

@@ -1,0 +1,32 @@
+"""A short name for a model's weights, the same in whatever precision they were loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import torch
+from torch import Tensor
+
+from offramp.models.base import Model
+
+SAMPLES = 64  # values read of each parameter
+INCIDENTAL = ("context_length", "bos_token_id", "eos_token_ids")
+
+
+def fingerprint(model: Model) -> str:
+    """sha256 (hex) of the config's essential fields and a sample of every parameter, rounded to bfloat16."""
+    fields = dataclasses.asdict(model.config)
+    essential = {name: value for name, value in fields.items() if name not in INCIDENTAL}
+    digest = hashlib.sha256(json.dumps(essential, sort_keys=True).encode())
+    for name, weight in sorted(model.named_parameters()):
+        digest.update(f"{name} {list(weight.shape)} ".encode())
+        digest.update(_sample(weight.detach()))
+    return digest.hexdigest()
+
+
+def _sample(weight: Tensor) -> bytes:
+    flat = weight.flatten()
+    values = flat[:: -(-len(flat) // SAMPLES)].to("cpu", torch.bfloat16).contiguous()
+    return bytes(values.view(torch.uint8).tolist())

@@ -1,0 +1,92 @@
+"""Where a checkpoint lies, and whether this package can read what lies there.
+
+A folder in Hugging Face's layout, or a hub id `org/name`, of which only configuration, tokenizer and XX are downloaded (never `consolidated*`, the same weights once more).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
+
+from offramp.errors import CheckpointError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+WANTED = (
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "exits/*",
+)
+JSON_LIMIT = 64 << 20  # bytes; the largest index of a published checkpoint is some hundreds of KiB
+
+
+def local_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The local folder of `source`, downloaded first if it is no path but a hub id.
+
+    Raises CheckpointError where there is neither a folder nor a hub model of that name, or it cannot be fetched.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(
+            f"{path} is a file: give the folder that holds config.json and model.safetensors"
+        )
+    if not HUB_ID.fullmatch(str(source)):
+        raise CheckpointError(
+            f"there is no folder {str(source)!r} (and a Hugging Face id looks like org/name)"
+        )
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=list(WANTED))
+        )
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"there is no folder {str(source)!r}, and as a Hugging Face id it could not be fetched: {reason}"
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a folder that can be loaded.
+
+    Raises CheckpointError, saying what to do instead, for a folder without one, an adapter and quantised weights.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise CheckpointError(
+            f"{folder} holds an adapter: merge it into its base model first (peft: merge_and_unload) and save that"
+        )
+    if not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
+    raw = read_json(folder / "config.json")
+    if raw.get("quantization_config"):
+        method = dict(raw["quantization_config"]).get("quant_method", "unknown method")
+        raise CheckpointError(
+            f"{folder} holds quantised weights ({method}): use the model's original float32, float16 or bfloat16 weights"
+        )
+    if not isinstance(raw.get("model_type"), str):
+        raise CheckpointError(f"{folder / 'config.json'} has no model_type")
+    return raw
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises CheckpointError when it is too large, damaged or no object."""
+    try:
+        if path.stat().st_size > JSON_LIMIT:
+            raise CheckpointError(f"{path} is larger than {JSON_LIMIT >> 20} MiB: not a configuration")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    return value

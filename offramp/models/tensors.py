@@ -1,0 +1,93 @@
+"""The tensors of a checkpoint folder: safetensors, in one file or in shards with an index, memory-mapped.
+
+Every tensor is checked before it is handed out: type, shape, and that its values are finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from offramp.errors import CheckpointError
+from offramp.models.folder import read_json
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """Tensor name -> the file that holds it.
+
+    Raises CheckpointError for damaged files, an index that does not fit its shards, and folders without safetensors.
+    """
+    if (folder / SINGLE).exists():
+        return dict.fromkeys(_names(folder / SINGLE), folder / SINGLE)
+    if (folder / INDEX).exists():
+        return _indexed(folder)
+    if any(path.suffix in (".bin", ".pt", ".pth", ".ckpt") for path in folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} has its weights only as pickles, which can run code when opened: convert them to safetensors"
+            " (transformers: save_pretrained) and load that folder"
+        )
+    raise CheckpointError(f"{folder} has no weights: neither {SINGLE} nor {INDEX}")
+
+
+def read_tensors(
+    files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors named in `shapes`, file by file. Raises CheckpointError naming the first that is not as it should be."""
+    for path in sorted({files[name] for name in shapes}):
+        with _open(path) as file:
+            for name in sorted(name for name in shapes if files[name] == path):
+                yield name, _read(file, path, name, shapes[name])
+
+
+def _read(file: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
+    found = file.get_slice(name)
+    if found.get_dtype() not in FLOATS:
+        raise CheckpointError(
+            f"{path}: tensor {name} has type {found.get_dtype()}, not float32, float16 or bfloat16"
+        )
+    if list(found.get_shape()) != list(shape):
+        raise CheckpointError(
+            f"{path}: tensor {name} has shape {list(found.get_shape())}, config.json asks for {list(shape)}"
+        )
+    tensor: Tensor = file.get_tensor(name)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values")
+    return tensor
+
+
+def _indexed(folder: Path) -> dict[str, Path]:
+    shards = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map of tensor names to file names")
+    for shard in sorted(set(shards.values())):
+        if Path(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
+            raise CheckpointError(f"{folder / INDEX} names {shard!r}, which is no safetensors file beside it")
+    files = {
+        name: folder / shard for shard in sorted(set(shards.values())) for name in _names(folder / shard)
+    }
+    for name, shard in shards.items():
+        if files.get(name) != folder / shard:
+            raise CheckpointError(f"{folder / INDEX} says that {shard} holds tensor {name}, but it does not")
+    return files
+
+
+def _names(path: Path) -> list[str]:
+    with _open(path) as file:
+        return list(file.keys())
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(str(path), framework="pt", device="cpu")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing, though {INDEX} names it") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({error}): fetch it again") from error
