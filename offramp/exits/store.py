@@ -76,7 +76,8 @@ def load_exits(
         known = f" ({info.revision})" if info.revision else ""
         raise ExitsError(
             f"the exits in {folder} belong to another backbone: a {info.model_type} with weights "
-            f"{info.backbone}{known}, not {fingerprint}; load that one, or train exits for this one with `offramp train`"
+            f"{info.backbone}{known}, not {fingerprint}; load that one, or train exits for this one with "
+            "`offramp train`"
         )
     try:
         exits = build_exits(config)

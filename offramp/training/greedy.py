@@ -5,13 +5,13 @@ Shapes: R rows, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from offramp.exits.labels import choice
 from offramp.models.base import Model
+from offramp.training.windows import device_of, padded
 
 
 @torch.inference_mode()
@@ -20,35 +20,23 @@ def greedy(
 ) -> list[list[int]]:
     """The `new_tokens` ids that follow each prompt, in the order of the prompts."""
     answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(
-        range(len(prompts)), key=lambda i: len(prompts[i])
-    )  # neighbours of one length: little padding
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding within a batch
     for start in range(0, len(order), rows):
         part = order[start : start + rows]
-        for i, answer in zip(part, _greedy_rows(model, [prompts[i] for i in part], new_tokens), strict=True):
+        found = _greedy_rows(model, [prompts[i] for i in part], new_tokens)
+        for i, answer in zip(part, found, strict=True):
             answers[i] = answer
     return answers
 
 
-def _greedy_rows(model: Model, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-    """Rows end at different places; padding behind a row's end cannot be seen by a causal model."""
-    device = model.norm.weight.device
-    assert isinstance(device, torch.device)
-    lengths = [len(prompt) for prompt in prompts]
-    tokens_RT = torch.zeros(len(prompts), max(lengths) + new_tokens, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        tokens_RT[row, : len(prompt)] = torch.tensor(prompt)
-    tokens_RT = tokens_RT.to(device)
-    end_R = torch.tensor(lengths, device=device)
-    every_R = torch.arange(len(prompts), device=device)
+def _greedy_rows(model: Model, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
+    """Rows end at different places; a causal model cannot see the padding behind a row's end."""
+    device = device_of(model)
+    end_R = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    row_R = torch.arange(len(prompts), device=device)
+    tokens_RT = padded([[*prompt, *[0] * new_tokens] for prompt in prompts], device)
     for step in range(new_tokens):
-        logits_RTV = model_at(model, tokens_RT[:, : max(lengths) + step], end_R + step - 1)
-        tokens_RT[every_R, end_R + step] = choice(logits_RTV)
-    for row, length in enumerate(lengths):
-        yield tokens_RT[row, length : length + new_tokens].tolist()
-
-
-def model_at(model: Model, tokens_RT: Tensor, at_R: Tensor) -> Tensor:
-    """Full-depth logits `[R, V]` at one position of each row."""
-    hidden_RTD = model.hidden_states(tokens_RT)[-1]
-    return model.logits(hidden_RTD[torch.arange(len(at_R), device=at_R.device), at_R])
+        hidden_RTD = model.hidden_states(tokens_RT[:, : tokens_RT.shape[1] - new_tokens + step])[-1]
+        logits_RV = model.logits(hidden_RTD[row_R, end_R + step - 1])
+        tokens_RT[row_R, end_R + step] = choice(logits_RV)
+    return [tokens_RT[row, end : end + new_tokens].tolist() for row, end in enumerate(end_R.tolist())]

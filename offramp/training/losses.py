@@ -11,6 +11,7 @@ from torch import Tensor
 
 from offramp.models.base import Model
 from offramp.training.batches import Batch
+from offramp.training.readings import among
 
 
 def weighted_cross_entropy(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor) -> Tensor:
@@ -38,19 +39,17 @@ def joint_losses(
     for position in after:
         losses[f"exit{position}"] = chosen_loss(hidden[position])
     if last_block_exit is not None:
-        left_RTD = leave_at(hidden[last_block_exit], hidden[-2], chosen_P)
+        # The chosen tokens leave, their neighbours do not: as the bridge `last_block` meets them.
+        leaves_RT = mark(chosen_P, hidden[-2])
+        left_RTD = among(hidden[last_block_exit], hidden[-2], leaves_RT)
         losses["last_block"] = chosen_loss(model.blocks[-1](left_RTD))
     return losses
 
 
-def leave_at(exit_RTD: Tensor, deep_RTD: Tensor, chosen_P: Tensor) -> Tensor:
-    """What the last block reads when the chosen tokens left at an exit and their neighbours did not.
-
-    The bridge `last_block` meets the same: its own hidden state among deep ones and some of its own kind.
-    """
-    leaves_N = torch.zeros(deep_RTD.shape[:2].numel(), dtype=torch.bool, device=deep_RTD.device)
-    leaves_RT = leaves_N.index_fill(0, chosen_P, True).view(deep_RTD.shape[:2])
-    return torch.where(leaves_RT[..., None], exit_RTD, deep_RTD)
+def mark(positions_P: Tensor, like_RTD: Tensor) -> Tensor:
+    """Bool `[R, T]`, true at the given indices into R * T."""
+    marks_N = torch.zeros(like_RTD.shape[:2].numel(), dtype=torch.bool, device=like_RTD.device)
+    return marks_N.index_fill(0, positions_P, True).view(like_RTD.shape[:2])
 
 
 def total(losses: dict[str, Tensor], exit_weight: float, last_block_weight: float) -> Tensor:

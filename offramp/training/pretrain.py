@@ -145,7 +145,7 @@ def pretrain(
     model.to(device, torch.float32).requires_grad_(True).train()
     if config.compile:
         for block in model.blocks:
-            block.compile()
+            block.compile(dynamic=False)
     outcome = run(PretrainJob(model, config, tokens, device), out, limits or Limits(), callback)
     model.eval()
     return outcome

@@ -1,0 +1,45 @@
+"""Everything that decides which exits a training run ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from offramp.errors import UsageError
+from offramp.exits.labels import find_label
+
+WEIGHTINGS = ("sum", "paper")
+
+
+@dataclass(frozen=True)
+class ExitTrainConfig:
+    """label, label_k: see `exits.labels`.   propagation: the mode the exits are meant for, noted beside them.
+
+    weighting: "sum", or "paper": exit i of n weighs i / (1 + ... + n). Exits share no parameters and Adam
+    ignores a loss's scale, so it changes next to nothing; it is here for comparison.
+    balance: weigh positive labels so that both classes count alike in every batch.
+    precision: the suggested thresholds keep this share of leaving tokens right on held-out text.
+    """
+
+    label: str = "exact"
+    label_k: int = 1
+    propagation: str = "verify"
+    steps: int = 300
+    tokens_per_step: int = 4096
+    window: int = 512
+    rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 20
+    clip: float = 1.0
+    weighting: str = "sum"
+    balance: bool = False
+    precision: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_label(self.label, self.label_k)
+        if self.weighting not in WEIGHTINGS:
+            raise UsageError(f"unknown weighting {self.weighting!r}: one of {', '.join(WEIGHTINGS)}")
+        if min(self.steps, self.tokens_per_step, self.window) < 1:
+            raise UsageError("steps, tokens_per_step and window must be at least 1")
+        if not 0.0 <= self.precision <= 1.0:
+            raise UsageError(f"a precision of {self.precision} is outside [0, 1]")

@@ -1,0 +1,104 @@
+"""Train exits on a frozen backbone (DYNAMAX): every gate learns whether its bridge's token would do.
+
+The backbone runs once a batch for all exits. What a gate never sees in use (padding, other documents) it does
+not see here either. The recipe is the paper's where it states one; its saver's bug, which stored the first
+exit's weights for all, has a test here.
+
+Shapes: N positions, E exits.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from offramp.errors import DataError, UsageError
+from offramp.exits.exit_set import ExitSet
+from offramp.exits.store import ExitsInfo, save_exits
+from offramp.models.base import Model
+from offramp.models.checkpoint import fingerprint
+from offramp.training.data import Documents
+from offramp.training.exit_config import ExitTrainConfig
+from offramp.training.exits_job import ExitsJob
+from offramp.training.loop import Limits, Outcome, run
+from offramp.training.metrics import GateMetrics, gate_metrics, threshold_for
+from offramp.training.observe import observe
+from offramp.training.progress import Callback, ignore
+from offramp.training.windows import Ids, batches_of, cut, device_of
+
+
+@torch.no_grad()
+def measure(
+    model: Model, exits: ExitSet, data: Sequence[Ids], config: ExitTrainConfig
+) -> tuple[list[GateMetrics], tuple[float, ...]]:
+    """Each exit's metrics on held-out documents, and the threshold that keeps `config.precision` there."""
+    batches = batches_of(cut(data, config.window), config.tokens_per_step, config.seed)
+    seen = [observe(model, exits, rows, config) for rows in batches]
+    values_EN = torch.cat([part.gates_EN.sigmoid() for part in seen], dim=1).cpu()
+    labels_EN = torch.cat([part.labels_EN for part in seen], dim=1).cpu()
+    agreed_EN = torch.cat([part.agreed_EN for part in seen], dim=1).cpu()
+    metrics = [gate_metrics(*parts) for parts in zip(values_EN, labels_EN, agreed_EN, strict=True)]
+    pairs = zip(values_EN, labels_EN, strict=True)
+    return metrics, tuple(threshold_for(values_N, label_N, config.precision) for values_N, label_N in pairs)
+
+
+def train_exits(
+    model: Model,
+    exits: ExitSet,
+    data: Documents,
+    config: ExitTrainConfig,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    callback: Callback = ignore,
+    revision: str = "",
+) -> tuple[Outcome, ExitsInfo | None]:
+    """Train `exits` in place, on the model's device, and write the exits folder `out` when all is done.
+
+    A stopped run is continued by the same call from the folder `.<name>.run` beside `out`. The info, with
+    metrics on the held-out documents, is None while unfinished. revision: what people call the backbone.
+    Raises DataError when no window can be cut, UsageError for a window beyond the model's context.
+    """
+    if config.window > model.config.context_length:
+        raise UsageError(
+            f"a window of {config.window} exceeds the model's {model.config.context_length} tokens"
+        )
+    if not cut(data.training, 2) or not cut(data.held_out, 2):
+        raise DataError(f"{data.source} is too short to train on and to measure with")
+    out = Path(out)
+    run_folder = out.with_name(f".{out.name}.run")
+    model.requires_grad_(False).eval()
+    exits.to(device_of(model), torch.float32).train()
+    backbone = fingerprint(model)
+    job = ExitsJob(model, exits, data.training, config, backbone)
+    outcome = run(job, run_folder, limits or Limits(), callback)
+    exits.eval()
+    if not outcome.finished:
+        return outcome, None
+    info = _info(model, exits, data, config, ExitsInfo(model.config.model_type, backbone, config.label))
+    save_exits(exits, replace(info, revision=revision), out)
+    shutil.rmtree(run_folder)
+    return outcome, info
+
+
+def _info(
+    model: Model, exits: ExitSet, data: Documents, config: ExitTrainConfig, info: ExitsInfo
+) -> ExitsInfo:
+    metrics, thresholds = measure(model, exits, data.held_out, config)
+    return replace(
+        info,
+        label_k=config.label_k,
+        propagation=config.propagation,
+        thresholds=thresholds,
+        metrics={f"after{at}": asdict(found) for at, found in zip(exits.after, metrics, strict=True)},
+        data={
+            "source": data.source,
+            "training_tokens": sum(map(len, data.training)),
+            "held_out_tokens": sum(map(len, data.held_out)),
+            "recipe": asdict(config),
+        },
+    )

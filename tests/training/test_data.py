@@ -1,0 +1,81 @@
+"""Any text becomes documents, and what cannot be read is named with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from offramp.errors import DataError
+from offramp.training.data import load_documents
+from tests.training.tiny import write_corpus
+
+
+def encode(text: str) -> list[int]:
+    return list(text.encode())
+
+
+def test_folder_of_texts_and_jsonl(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("a" * 100)
+    (tmp_path / ".git").write_text("hidden")
+    lines = [json.dumps({"text": letter * 50}) for letter in "bc"]
+    (tmp_path / "b.jsonl").write_text("\n".join(lines) + "\n\n")
+    documents = load_documents(tmp_path, encode, held_out=0.3)
+    assert (len(documents.training), len(documents.held_out)) == (2, 1)
+    found = sorted(chr(ids[0]) * len(ids) for ids in documents.training + documents.held_out)
+    assert found == ["a" * 100, "b" * 50, "c" * 50]
+
+
+def test_one_text_gives_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x" * 180 + "y" * 20)
+    documents = load_documents(tmp_path / "a.txt", encode)
+    assert documents.training == [encode("x" * 180)] and documents.held_out == [encode("y" * 20)]
+
+
+def test_size_is_limited(tmp_path: Path) -> None:
+    for name in range(20):
+        (tmp_path / f"{name}.txt").write_text("x" * 50)
+    documents = load_documents(tmp_path, encode, max_tokens=120)
+    assert sorted(map(len, documents.training + documents.held_out)) == [20, 50, 50]
+
+
+def test_corpus_documents_begin_with_the_separator(tmp_path: Path) -> None:
+    documents = load_documents(write_corpus(tmp_path / "corpus"), encode, max_tokens=1000)
+    every = documents.training + documents.held_out
+    assert all(ids[0] == 0 and 0 not in ids[1:] for ids in every)
+    assert 900 < sum(map(len, every)) <= 1000
+    assert {13, 101} <= set(map(len, every))  # both kinds
+
+
+def test_same_seed_same_split(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    assert load_documents(corpus, encode, seed=1) == load_documents(corpus, encode, seed=1)
+    assert load_documents(corpus, encode, seed=1) != load_documents(corpus, encode, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", b"good\nbad \xff\n", "a.txt, line 2: byte 0xff is not UTF-8"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl, line 2: not json"),
+        ("a.jsonl", b'\n["text"]\n', "a.jsonl, line 2: a list, not an object"),
+        ("a.jsonl", b'{"txt": "x"}\n', r"""line 1: no "text" of type string; its keys are \['txt'\]"""),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: no"),
+        ("a.txt", b"", "holds 0 tokens"),
+        ("a.txt", b"short", "holds 5 tokens of text; training needs at least 64"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(DataError, match=words):
+            load_documents(path, encode)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no files"):
+        load_documents(tmp_path, encode)
+    with pytest.raises(DataError, match="does not exist"):
+        load_documents(tmp_path / "gone", encode)

@@ -1,0 +1,182 @@
+"""Training exits on a frozen backbone."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from offramp.errors import DataError, UnknownName, UsageError
+from offramp.exits.base import ExitConfig
+from offramp.exits.store import ExitSet, build_exits, load_exits
+from offramp.models.base import Model
+from offramp.models.checkpoint import fingerprint
+from offramp.training.data import Documents
+from offramp.training.exit_config import ExitTrainConfig
+from offramp.training.exits import measure, train_exits
+from offramp.training.exits_job import gate_loss, loss_weights
+from offramp.training.loop import Limits
+from offramp.training.observe import observe
+from offramp.training.pretrain import Phase, PretrainConfig, pretrain
+from offramp.training.progress import Progress
+from tests.training.tiny import WIDTH, counting_documents, tiny_model, write_corpus
+
+CONFIG = ExitTrainConfig(steps=30, tokens_per_step=256, window=24, warmup_steps=3)
+AFTER = (2, 4, 6)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A backbone that has learned something, so that its exits agree with it here and not there."""
+    folder, model = tmp_path_factory.mktemp("backbone"), tiny_model()
+    config = PretrainConfig(128 * 30, 128, (Phase(1.0, 0.5, 16),), warmup_steps=4, precision="f32")
+    pretrain(model, config, write_corpus(folder / "corpus"), folder / "run")
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def data() -> Documents:
+    texts = counting_documents(60, 40, seed=3)
+    return Documents(texts[:50], texts[50:], "counting")
+
+
+def exits_for(
+    gate: str = "linear", bridge: str = "none", after: Sequence[int] = AFTER, seed: int = 0
+) -> ExitSet:
+    torch.manual_seed(seed)
+    return build_exits(ExitConfig(gate, bridge, tuple(after), WIDTH, 1e-5, bottleneck=None), 8)
+
+
+def weights(exits: ExitSet) -> list[torch.Tensor]:
+    return [value for _, value in sorted(exits.state_dict().items())]
+
+
+@pytest.mark.parametrize("gate", ["linear", "mamba"])
+@pytest.mark.parametrize("bridge", ["none", "last_block"])
+def test_gates_learn_and_the_backbone_stays(
+    trained: Model, data: Documents, tmp_path: Path, gate: str, bridge: str
+) -> None:
+    before, seen = copy.deepcopy(trained.state_dict()), list[Progress]()
+    outcome, info = train_exits(
+        trained, exits_for(gate, bridge), data, CONFIG, tmp_path / "exits",
+        limits=Limits(report_every=1), callback=seen.append, revision="tiny",
+    )  # fmt: skip
+    assert outcome.finished and info is not None
+    assert seen[-1].loss < seen[0].loss and set(seen[0].losses) == {"exit2", "exit4", "exit6"}
+    for name, value in before.items():
+        assert torch.equal(value, trained.state_dict()[name]), name
+    loaded, stored = load_exits(tmp_path / "exits", fingerprint(trained))
+    assert stored == replace(info, revision="tiny") and loaded.after == AFTER
+    assert set(info.metrics) == {"after2", "after4", "after6"} and len(info.thresholds) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exits"]
+
+
+def test_every_exit_stores_its_own_weights(trained: Model, data: Documents, tmp_path: Path) -> None:
+    """The published code stored the first exit's weights for all of them (paper.md, A4)."""
+    exits = exits_for()
+    train_exits(trained, exits, data, CONFIG, tmp_path / "exits")
+    loaded, _ = load_exits(tmp_path / "exits", fingerprint(trained))
+    stored = [item.gate.out.weight for item in loaded]
+    for ours, theirs in zip(exits, stored, strict=True):
+        assert torch.equal(ours.gate.out.weight, theirs)
+    assert not torch.equal(stored[0], stored[1]) and not torch.equal(stored[1], stored[2])
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    trained: Model, data: Documents, tmp_path: Path
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole, parts = exits_for("mamba"), tmp_path / "parts"
+    train_exits(trained, whole, data, CONFIG, tmp_path / "whole")
+    limits = Limits(report_every=1)
+    outcome, info = train_exits(
+        trained, exits_for("mamba"), data, CONFIG, parts, limits=limits, callback=interrupt
+    )
+    assert outcome.stopped == "interrupted" and info is None and not parts.exists()
+    resumed = exits_for("mamba", seed=5)
+    assert train_exits(trained, resumed, data, CONFIG, parts)[0].finished
+    for ours, theirs in zip(weights(whole), weights(resumed), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_exits_trained_together_or_alone_are_the_same(
+    trained: Model, data: Documents, tmp_path: Path
+) -> None:
+    """Disjoint exits do not see each other: only gradient clipping could couple them, so it is off here."""
+    config = replace(CONFIG, clip=1e9)
+    together = exits_for()
+    alone = copy.deepcopy(together).select([4])
+    train_exits(trained, together, data, config, tmp_path / "together")
+    train_exits(trained, alone, data, config, tmp_path / "alone")
+    for ours, theirs in zip(weights(together.select([4])), weights(alone), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_padding_is_never_observed(trained: Model) -> None:
+    rows = [list(range(1, 9)), list(range(3, 6))]
+    exits = exits_for("mamba")
+    both = observe(trained, exits, rows, CONFIG)
+    single = [observe(trained, exits, [row], CONFIG) for row in rows]
+    for name in ("gates_EN", "labels_EN", "agreed_EN"):
+        alone = torch.cat([getattr(part, name) for part in single], dim=1)
+        assert torch.allclose(getattr(both, name).float(), alone.float(), atol=1e-5)
+
+
+def test_labels_are_about_the_bridges_token(trained: Model) -> None:
+    """Through the last block for `last_block` and for `after_last_block`, and nowhere else."""
+    rows = counting_documents(6, 20, seed=8)
+    plain = observe(trained, exits_for(bridge="none"), rows, CONFIG).labels_EN
+    bridged = observe(trained, exits_for(bridge="last_block"), rows, CONFIG).labels_EN
+    after = replace(CONFIG, label="after_last_block")
+    assert torch.equal(observe(trained, exits_for(bridge="none"), rows, after).labels_EN, bridged)
+    assert not torch.equal(plain, bridged)
+
+
+def test_the_papers_weighting() -> None:
+    assert loss_weights(4, "paper") == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert loss_weights(2, "sum") == [1.0, 1.0]
+
+
+def test_balanced_loss_is_the_mean_of_the_classes() -> None:
+    gate, label = torch.tensor([1.0, -1.0, 2.0, 0.5]), torch.tensor([True, False, False, False])
+    positive, negative = gate_loss(gate[:1], label[:1], False), gate_loss(gate[1:], label[1:], False)
+    assert gate_loss(gate, label, True) == pytest.approx(float((positive + negative) / 2))
+    assert torch.isfinite(gate_loss(gate, torch.ones(4, dtype=torch.bool), True))
+
+
+def test_measured_on_held_out_documents(trained: Model, data: Documents) -> None:
+    metrics, thresholds = measure(trained, exits_for(), data.held_out, CONFIG)
+    assert len(metrics) == len(thresholds) == 3
+    for found in metrics:
+        assert found.positive_rate == found.agreement  # the exact label is the agreement
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"label": "exact_"}, UnknownName, "Did you mean 'exact'"),
+        ({"label_k": 0}, UsageError, "k is 0"),
+        ({"weighting": "linear"}, UsageError, "one of sum, paper"),
+        ({"steps": 0}, UsageError, "at least 1"),
+        ({"precision": 1.5}, UsageError, "outside"),
+    ],
+)
+def test_impossible_configs(change: dict[str, object], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_windows_and_data_that_do_not_fit(trained: Model, data: Documents, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exceeds the model's 64 tokens"):
+        train_exits(trained, exits_for(), data, replace(CONFIG, window=65), tmp_path / "exits")
+    with pytest.raises(DataError, match="too short"):
+        train_exits(trained, exits_for(), Documents([[1]], [[1]], "here"), CONFIG, tmp_path / "exits")

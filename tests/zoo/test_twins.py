@@ -1,0 +1,45 @@
+"""The twins are of one size, and whatever pretrains them leaves a checkpoint that loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from offramp.errors import UnknownName
+from offramp.models.checkpoint import load_model
+from offramp.training.loop import Limits
+from offramp.training.pretrain import Phase, PretrainConfig
+from offramp.zoo.twins import PARAMETERS, TOKENIZER_FILES, TWINS, build, run
+from tests.training.tiny import write_corpus
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_size_and_depth(twin: str) -> None:
+    model = build(twin)
+    assert abs(sum(p.numel() for p in model.parameters()) / PARAMETERS - 1) < 0.05
+    assert len(model.blocks) >= 12 and model.config.tie_embeddings and model.config.context_length == 1024
+
+
+def test_unknown_twin() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'tiny-mamba2'"):
+        build("tiny-mamba")
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_run_leaves_a_bf16_checkpoint(twin: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    for name in TOKENIZER_FILES:
+        (corpus / name).write_text("{}")
+    config = PretrainConfig(128, 64, (Phase(1.0, 0.5, 32),), warmup_steps=1)
+    first = run(twin, corpus, tmp_path / "out", config=config, limits=Limits(max_seconds=0))
+    assert not first.finished and not (tmp_path / "out" / "model").exists()
+    assert run(twin, corpus, tmp_path / "out", config=config).finished
+    model = load_model(tmp_path / "out" / "model", dtype=torch.bfloat16)
+    assert sorted(path.name for path in (tmp_path / "out" / "model").iterdir()) == [
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "out" / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+    assert model(torch.tensor([[0, 1, 2]])).isfinite().all()
