@@ -1,8 +1,8 @@
 """An executable specification of the engine, in float64: the oracle of the engine's tests.
 
 One row at a time and one token at a time, so every operation is row-exact and "the same" means bit for bit.
-Storage starts full of NaN, so a stale read shows. Prompts go through the mixers' whole-cell form, whose rounding
-differs from the step's, so a wrong cut shows. Read `row.py` first: it is the design's section 1.
+Storage starts full of NaN, so a stale read shows. Prompts go through the mixers' whole-cell form, whose
+rounding differs from the step's, so a wrong cut shows. Read `row.py` first: it is the design's section 1.
 
 Letters: T tokens of one chunk, D width, V vocabulary, H heads, G groups (key-value heads or B/C groups),
 K head dim, E inner width, N SSM state, W conv window, C conv channels.
@@ -15,7 +15,7 @@ from .oracle import plain_decode, teacher_force
 from .request import Emitted, Request
 from .row import Row
 from .sampling import Sampling, choose
-from .schedule import serve
+from .schedule import finish, serve
 from .slots import Pool, serve_in_slots
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Row",
     "Sampling",
     "choose",
+    "finish",
     "gate_from_weights",
     "llama_from_weights",
     "mamba2_from_weights",

@@ -1,4 +1,4 @@
-"""An exit's gate and bridge (design 2). Both advance for every token pushed; only the newest one's signal counts."""
+"""Gates and bridges (design 2). They advance for every token pushed; only the newest one's signal counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Gate:
 
 
 class Bridge:
-    """Hidden state at the exit -> hidden state for the shared norm and head. This one hands it on (`none`)."""
+    """Hidden state at the exit -> what the shared norm and head read. This one hands it on (`none`)."""
 
     mixer: Mixer | None = None
     borrows_last_block = False  # the row runs the model's last block itself, see Row.bridge_logits

@@ -1,7 +1,7 @@
 """Spec models from tensors in the Hugging Face layout, cast to float64.
 
-`config` may be an object with attributes or a mapping (config.json); `weights` maps names to tensors. Names the
-spec does not read are ignored. Nothing is downloaded and nothing is executed.
+`config` may be an object with attributes or a mapping (config.json); `weights` maps names to tensors. Names
+that are not read are ignored.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,9 @@ def attention_from_weights(config: Any, weights: Weights, prefix: str = "") -> A
     window = _get(config, "sliding_window", None) if _get(config, "use_sliding_window", True) else None
     norms = {}
     if prefix + "q_norm.weight" in weights:
-        norms = {name: _norm(weights, prefix + name, _get(config, "rms_norm_eps")) for name in ("q_norm", "k_norm")}
+        norms = {
+            name: _norm(weights, prefix + name, _get(config, "rms_norm_eps")) for name in ("q_norm", "k_norm")
+        }
     projections = [_linear(weights, f"{prefix}{name}_proj") for name in "qkvo"]
     head_dim = _get(config, "head_dim", None) or len(projections[0].weight) // heads
     return Attention(*projections, head_dim=head_dim, theta=_rope_theta(config), window=window, **norms)
@@ -89,7 +91,9 @@ def mamba_mixer_from_weights(config: Any, weights: Weights, prefix: str = "") ->
     )
 
 
-def gate_from_weights(weights: Weights, prefix: str = "", mixer: Mixer | None = None, eps: float = 1e-6) -> Gate:
+def gate_from_weights(
+    weights: Weights, prefix: str = "", mixer: Mixer | None = None, eps: float = 1e-6
+) -> Gate:
     """From {prefix}norm.weight (optional), down.{weight,bias} (optional), out.{weight,bias}.
 
     `mixer` is one of the mixers above, read with the prefix "{prefix}mixer.", or None for a linear gate.

@@ -26,13 +26,13 @@ def _check_frontiers(row: Row) -> None:
 
 
 def _check_run(row: Row) -> None:
-    assert row.run <= row.request.run_max, "run"
+    assert row.run_length() <= row.request.run_max, "run"
     if row.propagation.waits and row.ended is None:
         assert row.frontier[0] - row.frontier[-1] <= row.request.run_max + 1, "run"
 
 
 def _check_tail(row: Row) -> None:
-    """With last_block everywhere: one entry per token that left and waits; the newest may still be on its way."""
+    """With last_block: one entry per token that left and waits; the newest may still be on its way."""
     exits = row.model.exits
     if row.ended or not exits or not all(exit.bridge.borrows_last_block for exit in exits):
         return

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def per_token(function: Callable[[Tensor], Tensor], x_TD: Tensor) -> Tensor:
-    """Apply `function` to each token alone: no matrix product ever sees two tokens (design 4, row-exactness)."""
+    """Each token alone: no matrix product ever sees two tokens (design 4, row-exactness)."""
     return torch.stack([function(x_D) for x_D in x_TD])
 
 

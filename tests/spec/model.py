@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -12,9 +12,9 @@ from .layers import Linear, RMSNorm, SwiGLU, per_token
 from .mixers import Mixer, Storage
 
 if TYPE_CHECKING:
-    from .exits import BlockBridge, Bridge, Exit, Gate
+    from .exits import BlockBridge, Exit, Gate
 
-    Part = Block | Gate | BlockBridge
+    Part: TypeAlias = "Block | Gate | BlockBridge"  # what has state
     States = dict[Part, Any]
 
 
@@ -45,7 +45,7 @@ class Block:
 
 
 class Passed(NamedTuple):
-    """What a chunk leaves behind a segment: hidden states, and its newest token's gate value and bridged state."""
+    """What a chunk becomes in a segment, and its newest token's gate value and bridged hidden state."""
 
     entering_TD: Tensor
     x_TD: Tensor

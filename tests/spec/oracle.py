@@ -92,5 +92,9 @@ def teacher_force(model: Model, request: Request, tokens: Sequence[int]) -> Trac
 def same(a: Any, b: Any) -> bool:
     """Equal bit for bit, NaN equal to NaN, through nested lists of tensors."""
     if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a.nan_to_num(7e77), b.nan_to_num(7e77))
+        return (
+            isinstance(b, Tensor)
+            and a.shape == b.shape
+            and torch.equal(a.nan_to_num(7e77), b.nan_to_num(7e77))
+        )
     return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))

@@ -1,4 +1,4 @@
-"""Exit policies: pure rules (signal, memory) -> (leave, memory). Memory is a value, so rolling back is easy."""
+"""Exit policies: pure rules (signal, memory) -> (leave, memory). Memory is a value: rolling back is easy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

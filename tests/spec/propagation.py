@@ -53,7 +53,7 @@ class SettleAtOnce(Propagation):
         row.tail = 0  # what last_block left in the last block IS the token's state there
 
     def enter(self, row: Row, e: int, block: Block, h_D: Tensor) -> None:
-        """What one deeper block gets. Nothing: the token is invisible to it (`skip`), but its position is used."""
+        """What one deeper block gets. Here nothing (`skip`): the token only uses its position."""
 
     def tell_listeners(self, row: Row, e: int, h_D: Tensor) -> None:
         """What deeper gates and bridges get."""
@@ -69,7 +69,7 @@ class Skip(SettleAtOnce):
 
 
 class Project(SettleAtOnce):
-    """Own norm and weights on the exit's hidden state, output skipped; deeper gates and bridges hear it too."""
+    """Own norm and weights on the exit's hidden state, output skipped; deeper gates and bridges hear it."""
 
     def enter(self, row: Row, e: int, block: Block, h_D: Tensor) -> None:
         block.advance(h_D[None], row.states[block], [_position(row, e)])
@@ -81,7 +81,7 @@ class Project(SettleAtOnce):
 
 
 class CopyBlock(SettleAtOnce):
-    """Keys and values of the nearest attention block at or before the exit; where there is none, as `skip`."""
+    """Keys and values of the nearest attention block at or before the exit; without one, as `skip`."""
 
     def enter(self, row: Row, e: int, block: Block, h_D: Tensor) -> None:
         above = row.model.blocks[: row.model.exits[e].after]

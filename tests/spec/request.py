@@ -19,6 +19,16 @@ class Emitted(NamedTuple):
     exit: int
 
 
+@dataclass
+class Stats:
+    """What a row has cost."""
+
+    left: int = 0  # tokens that left early
+    deep: int = 0  # passes of the last segment
+    rejected: int = 0  # judgements that found a wrong draft
+    cut: int = 0  # judgements that an end cut short
+
+
 @dataclass(frozen=True)
 class Request:
     prompt: Sequence[int]

@@ -4,8 +4,6 @@
 frontier[s-1] wait in ring[s]. The schedule calls `visit` and `drain`: it decides when, the row decides what.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
@@ -15,19 +13,11 @@ from .mixers import Storage, fresh
 from .model import Model, Passed
 from .policies import Signal
 from .propagation import PROPAGATIONS, Propagation
-from .request import RUN_LIMIT, Emitted, Request
+from .request import RUN_LIMIT, Emitted, Request, Stats
 from .sampling import choose
 
 PROMPT = -1
 """The station of a row whose prompt has not been taken in yet; other stations are segments."""
-
-
-@dataclass
-class Stats:
-    left: int = 0  # tokens that left early
-    deep: int = 0  # passes of the last segment
-    rejected: int = 0  # judgements that found a wrong draft
-    cut: int = 0  # judgements that an end cut short
 
 
 class Row:
@@ -48,7 +38,9 @@ class Row:
         self.run = 0  # tokens that left since the last one that reached the last segment
         self.tail = 0  # provisional entries of the last_block bridge in the last block
         self.memory = request.policy.init_state()
-        self.memory_after = {len(request.prompt) - 1: self.memory}  # position -> memory after its last decision
+        self.memory_after = {
+            len(request.prompt) - 1: self.memory
+        }  # position -> memory after its last decision
         self.emitted: list[Emitted] = []
         self.ended: str | None = None
         self.stats = Stats()
@@ -56,20 +48,21 @@ class Row:
     # What the schedule may ask for
 
     def visit(self, suppress: bool = False) -> None:
-        """One prompt cell, or one segment. `suppress`: the newest token stays whatever the policy says (verify)."""
+        """One prompt cell, or one segment. `suppress` (verify only): the newest token stays in any case."""
         assert self.ended is None and (self.propagation.judged or not suppress)
         if self.station == PROMPT:
             self._take_prompt_cell()
         else:
             self._take_newest_token(suppress)
 
-    def drain(self) -> None:
-        """Run what is pending through all segments; nothing is decided. In verify the drafts are judged."""
+    def drain(self, upto: int | None = None) -> None:
+        """Run what is pending through the segments below `upto` (all), undecided. In verify, judge it."""
         assert self.propagation.waits and self.station == 0
         passed = None
-        for s in range(1, len(self.frontier)):
+        for s in range(1, len(self.frontier) if upto is None else upto):
             passed = self._push(s) if self.ring[s] else passed
         if self.propagation.judged and passed is not None:
+            assert upto is None, "only a whole pass can be judged"
             self._head(passed.x_TD)
 
     @property
@@ -133,7 +126,7 @@ class Row:
             self.station = e + 1
 
     def _decide(self, e: int, passed: Passed, logits: Tensor | None) -> bool:
-        """The policy is asked first, also where it is then overruled; NaN means stay, and it never sees it."""
+        """The policy is asked first, also where it is then overruled. NaN means stay; it never sees it."""
         assert passed.gate is not None
         index = len(self.tokens) - len(self.request.prompt)
         signal = Signal(
@@ -177,7 +170,7 @@ class Row:
             self._speak(x_TD[-1])
 
     def _judge(self, x_TD: Tensor) -> None:
-        """Commit token by token until an end or a wrong draft, then roll every segment back to what is kept."""
+        """Commit token by token until an end or a wrong draft, then roll all segments back to that."""
         base = self.frontier[-1] - len(x_TD)
         drafts = self.tokens[base + 1 :]
         del self.tokens[base + 1 :]
@@ -261,8 +254,3 @@ class Row:
             last = self.model.blocks[-1]
             last.mixer.rollback(self.states[last], keep)
             self.tail = keep
-
-
-def generated(rows: Sequence[Row]) -> list[list[int]]:
-    """The tokens each row has emitted."""
-    return [[emitted.token for emitted in row.emitted] for row in rows]

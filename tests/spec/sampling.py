@@ -57,7 +57,9 @@ def penalise(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Ten
         return logits_V
     old = logits_V[seen]
     penalised_V = logits_V.clone()
-    penalised_V[seen] = torch.where(old > 0, old / sampling.repetition_penalty, old * sampling.repetition_penalty)
+    penalised_V[seen] = torch.where(
+        old > 0, old / sampling.repetition_penalty, old * sampling.repetition_penalty
+    )
     return penalised_V
 
 
@@ -66,8 +68,8 @@ def filtered(logp_V: Tensor, sampling: Sampling) -> Tensor:
     order = logp_V.argsort(descending=True, stable=True)
     kept = order[: sampling.top_k]
     if sampling.top_p < 1:
-        # The smallest set that reaches top_p: a token stays while those before it have not.
-        prob = logp_V[kept].softmax(-1)
-        kept = kept[(prob.cumsum(-1) - prob < sampling.top_p) | (torch.arange(len(kept)) == 0)]
+        # The smallest set that reaches top_p: a token stays while those before it have not; the best always.
+        reached = logp_V[kept].softmax(-1).cumsum(-1)[:-1]
+        kept = torch.cat([kept[:1], kept[1:][reached < sampling.top_p]])
     kept = kept[logp_V[kept].exp() >= sampling.min_p * logp_V[kept].exp().max()]
     return torch.full_like(logp_V, -torch.inf).index_copy(0, kept, logp_V[kept])

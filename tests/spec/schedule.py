@@ -12,10 +12,17 @@ def nothing(row: Row) -> None:
     """The default for what is done after each visit."""
 
 
+def finish(row: Row) -> Row:
+    """Alone and without delay: the simplest schedule."""
+    while row.ended is None:
+        row.visit()
+    return row
+
+
 def serve(
     rows: Sequence[Row], rng: Random, after: After = nothing, drains: Callable[[Row], None] | None = None
 ) -> None:
-    """Rounds until every row has ended. `drains`: how a lossy row is drained early, which no engine may do."""
+    """Rounds until every row has ended. `drains` drains a lossy row early, which no engine may do."""
     while live := [row for row in rows if row.ended is None]:
         one_round(live, rng, after, drains)
 
@@ -23,7 +30,7 @@ def serve(
 def one_round(
     live: list[Row], rng: Random, after: After = nothing, drains: Callable[[Row], None] | None = None
 ) -> None:
-    """Some shallow turns for rows at the start of a token, then one turn for the others, wherever they stand."""
+    """Some shallow turns for rows at the start of a token, then one turn for others, wherever they are."""
     eagerness, shallow_turns = rng.choice([0.3, 0.7, 1.0]), rng.randrange(6)
     rng.shuffle(live)
     for row in live * shallow_turns:

@@ -18,7 +18,7 @@ MakeRow = Callable[[Model, Request, Storage], Row]
 
 
 class Pool:
-    """Tensors [S, ...] allocated when a state first asks for them. Every row of one model asks in the same order."""
+    """Tensors [S, ...], made when a state first asks. All rows of one model ask in the same order."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -52,7 +52,7 @@ def serve_in_slots(
     after: After = nothing,
     released: Callable[[int], None] = nothing,
 ) -> list[Row]:
-    """All requests, at most one row a slot; `released` is told each slot that falls free. Rows in request order."""
+    """All requests, one row a slot; `released` is told each slot that falls free. Rows as requested."""
     waiting = deque(range(len(requests)))
     owner: dict[int, Row] = {}
     rows: dict[int, Row] = {}

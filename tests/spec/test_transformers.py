@@ -16,7 +16,12 @@ transformers = pytest.importorskip("transformers")
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 3, "bos_token_id": 1, "eos_token_id": 2}
 SIZES |= {"pad_token_id": 0}
-LLAMA = {"intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}
+LLAMA = {
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
 MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 6, "chunk_size": 4}
 TOKENS = [5, 17, 3, 60, 8, 8, 41, 22, 9, 30, 4, 55, 13, 27, 6, 44, 1, 19]
 
@@ -29,7 +34,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "mamba": ("Mamba", {"state_size": 6, "use_associative_scan": False}, mamba_from_weights),
     "mamba2": ("Mamba2", MAMBA2 | {"n_groups": 1}, mamba2_from_weights),
     "mamba2 groups": ("Mamba2", MAMBA2 | {"n_groups": 2, "tie_word_embeddings": True}, mamba2_from_weights),
-    "mamba2 limit": ("Mamba2", MAMBA2 | {"n_groups": 4, "time_step_limit": (0.01, 0.05)}, mamba2_from_weights),
+    "mamba2 limit": (
+        "Mamba2",
+        MAMBA2 | {"n_groups": 4, "time_step_limit": (0.01, 0.05)},
+        mamba2_from_weights,
+    ),
 }
 
 

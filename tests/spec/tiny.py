@@ -10,18 +10,25 @@ from .exits import BlockBridge, Bridge, Exit, Gate, LastBlockBridge, LensBridge
 from .layers import Linear, RMSNorm, SwiGLU
 from .mixers import Attention, Mamba, Mamba2, Mixer
 from .model import Block, Model
-from .policies import Always, Average, ByGate, Confidence, Never, Patience, Policy, Random as RandomPolicy
+from .policies import Always, Average, ByGate, Confidence, Never, Patience, Policy
+from .policies import Random as RandomPolicy
 from .request import Request, ends_with
 from .sampling import Noise, Sampling, gumbel
 
-D, V, GATE_WIDTH, CONTEXT = 16, 23, 8, 48
+D, V, GATE_WIDTH, CONTEXT = 16, 23, 8, 32
 EOS, BAD = 0, V - 1
 """BAD is a token whose embedding is NaN: it can be drafted and chosen like any other, but not in a prompt."""
 
 BACKBONES = ("attention", "mamba", "mamba2", "hybrid", "late")
 GATES = ("linear", "attention", "mamba", "mamba2", "mamba2")
 BRIDGES = ("none", "last_block", "lens", "block")
-POLICIES = {"gate": ByGate, "random": RandomPolicy, "confidence": Confidence, "average": Average, "patience": Patience}
+POLICIES = {
+    "gate": ByGate,
+    "random": RandomPolicy,
+    "confidence": Confidence,
+    "average": Average,
+    "patience": Patience,
+}
 
 
 @dataclass
@@ -32,6 +39,9 @@ class Weights:
     rng: Random
     mixers: dict[str, type[Mixer]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.key_groups = self.rng.choice([1, 2])
+
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
         return torch.randn(*shape, generator=self.generator, dtype=torch.float64) * scale
 
@@ -39,7 +49,9 @@ class Weights:
         return torch.rand(*shape, generator=self.generator, dtype=torch.float64)
 
     def linear(self, out: int, into: int, scale: float = 1.0, bias: bool = False) -> Linear:
-        return Linear(self.normal(out, into, scale=scale * into**-0.5), self.normal(out, scale=0.1) if bias else None)
+        return Linear(
+            self.normal(out, into, scale=scale * into**-0.5), self.normal(out, scale=0.1) if bias else None
+        )
 
     def norm(self, width: int) -> RMSNorm:
         return RMSNorm(1 + self.normal(width, scale=0.1))
@@ -48,12 +60,11 @@ class Weights:
         return getattr(self, f"_{kind}")(width)
 
     def _attention(self, width: int) -> Mixer:
-        """Two heads on one or two key groups, half of them with a sliding window."""
-        groups, window = self.rng.choice([1, 2]), self.rng.choice([None, 7])
-        make, K = self.mixers.get("attention", Attention), width // 2
+        """Half have a sliding window. One number of key groups a model: copy_block needs it."""
+        make, K, groups = self.mixers.get("attention", Attention), width // 2, self.key_groups
         q, k = self.linear(2 * K, width, 1.5), self.linear(groups * K, width, 1.5)
         v, o = self.linear(groups * K, width, 1.5), self.linear(width, 2 * K, 1.5)
-        return make(q, k, v, o, head_dim=K, theta=100.0, window=window)
+        return make(q, k, v, o, head_dim=K, theta=100.0, window=self.rng.choice([None, 7]))
 
     def _mamba(self, width: int, N: int = 4, rank: int = 2) -> Mixer:
         make = self.mixers.get("mamba", Mamba)
@@ -99,7 +110,9 @@ class Weights:
         if kind == "linear":
             return Gate(self.linear(1, D, bias=True), norm)
         mixer = self.mixer(kind, GATE_WIDTH)
-        return Gate(self.linear(1, GATE_WIDTH, 1.5, bias=True), norm, self.linear(GATE_WIDTH, D, bias=True), mixer)
+        return Gate(
+            self.linear(1, GATE_WIDTH, 1.5, bias=True), norm, self.linear(GATE_WIDTH, D, bias=True), mixer
+        )
 
     def bridge(self, kind: str) -> Bridge:
         if kind == "lens":
@@ -125,7 +138,10 @@ def block_kinds(backbone: str, count: int) -> list[str]:
 
 
 def random_model(
-    rng: Random, mixers: dict[str, type[Mixer]] | None = None, backbone: str | None = None, bridge: str | None = None
+    rng: Random,
+    mixers: dict[str, type[Mixer]] | None = None,
+    backbone: str | None = None,
+    bridge: str | None = None,
 ) -> Model:
     weights = Weights(torch.Generator().manual_seed(rng.randrange(2**31)), rng, mixers or {})
     backbone, gate = backbone or rng.choice(BACKBONES), rng.choice(GATES)

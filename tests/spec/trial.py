@@ -86,7 +86,7 @@ class Trial:
         return rows
 
     def _served_in_slots(self) -> list[Row]:
-        """Two slots for all: each is reused at once, half of the time with its former owner's state, else poisoned."""
+        """Two slots for all, reused at once, half of the time as left by the former owner, else poisoned."""
         rng, pool = Random(self.seed * 100), Pool(2)
 
         def released(slot: int) -> None:

@@ -53,7 +53,9 @@ class Attention(Mixer):
         )
 
     def chunk(self, x_TD: Tensor, state: AttentionState, positions: Sequence[int]) -> Tensor:
-        return torch.stack([self._token(*self._project(x), state, p) for x, p in zip(x_TD, positions, strict=True)])
+        return torch.stack(
+            [self._token(*self._project(x), state, p) for x, p in zip(x_TD, positions, strict=True)]
+        )
 
     def cell(self, x_TD: Tensor, state: AttentionState, positions: Sequence[int]) -> Tensor:
         queries, keys, values = self._project(x_TD)
@@ -62,7 +64,9 @@ class Attention(Mixer):
         self.commit(state, len(y_TD))
         return y_TD
 
-    def append(self, state: AttentionState, key: Tensor, value: Tensor, position: int, own: bool = True) -> None:
+    def append(
+        self, state: AttentionState, key: Tensor, value: Tensor, position: int, own: bool = True
+    ) -> None:
         """One provisional entry; the key is already rotated."""
         state.keys[len(state.entries)] = key  # IndexError: the slot is full
         state.values[len(state.entries)] = value
@@ -91,7 +95,9 @@ class Attention(Mixer):
         positions = torch.tensor([entry.position for entry in state.entries[:n]])
         return [state.keys[:n].clone(), state.values[:n].clone(), positions]
 
-    def _token(self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, position: int) -> Tensor:
+    def _token(
+        self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, position: int
+    ) -> Tensor:
         self.append(state, rotate(key, position, self.theta), value, position)
         heads_HK = self.attend(rotate(query, position, self.theta), state, position)
         return self.o_proj(heads_HK.flatten())

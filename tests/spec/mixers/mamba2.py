@@ -49,7 +49,7 @@ class Mamba2(Recurrent):
         return ((ssm * drive.C[:, None]).sum(-1) + self.D[:, None] * drive.x).flatten()
 
     def scan(self, ssm: Tensor, drives: Drive) -> tuple[Tensor, Tensor]:
-        """The chunk form (SSD): the same mathematics in another order, so the cell's cut shows in the last bits."""
+        """The chunk form (SSD): the same mathematics in another order, so a cell's cut shows."""
         x_THK, dt_TH, B_THN, C_THN = drives
         log_TH = torch.cumsum(dt_TH * -self.A_log.exp(), 0)
         causal = torch.ones(len(x_THK), len(x_THK), dtype=torch.bool).tril()[..., None]

@@ -72,7 +72,8 @@ class Recurrent(Mixer):
         for x in x_TD:
             z, conv_input, dt_rows = self.split(x)
             inputs = [*(pending.conv_input for pending in state.ring), conv_input]
-            drive = self.drive(self._conv(self._line(state, inputs))[-1], dt_rows)
+            newest_window = self._line(state, inputs)[-self.conv_weight.shape[1] :]
+            drive = self.drive(self._conv(newest_window)[0], dt_rows)
             ssm = self.absorb(ssm, drive)
             state.ring.append(Pending(conv_input, drive))
             out.append(self.finish(self.read(ssm, drive), z))
