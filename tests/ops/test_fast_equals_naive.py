@@ -1,0 +1,136 @@
+"""Invariant 1: every fast op equals its naive twin, in outputs, final state and gradients (float64)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from offramp.ops.attention import attend, attend_naive
+from offramp.ops.attention_cached import attend_cached
+from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window
+from offramp.ops.norm import gated_group_norm, gated_group_norm_naive, rms_norm, rms_norm_naive
+from offramp.ops.rope import rope_table, rotate, rotate_naive
+from offramp.ops.ssd import ssd, ssd_naive, ssm_read, ssm_update
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+def same(fast: Callable[..., object], naive: Callable[..., object], inputs: Sequence[Tensor]) -> None:
+    """Outputs and the gradients of all of them with respect to all inputs."""
+    results = []
+    for function in (fast, naive):
+        given = function(*inputs)
+        outputs = list(given) if isinstance(given, tuple) else [given]
+        loss = sum((output * random(*output.shape, seed=7)).sum() for output in outputs)
+        results.append(outputs + list(torch.autograd.grad(loss, inputs)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_rms_norm() -> None:
+    same(lambda x, w: rms_norm(x, w, 1e-5), lambda x, w: rms_norm_naive(x, w, 1e-5), [random(3, 24), random(24)])
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_gated_group_norm(groups: int) -> None:
+    inputs = [random(2, 5, 32), random(2, 5, 32, seed=1), random(32)]
+    same(
+        lambda y, z, w: gated_group_norm(y, z, w, groups, 1e-5),
+        lambda y, z, w: gated_group_norm_naive(y, z, w, groups, 1e-5),
+        inputs,
+    )
+
+
+def test_rotate() -> None:
+    cos, sin = rope_table(40, 12, 10000.0, torch.device("cpu"))
+    same(
+        lambda x: rotate(x, cos[7:13], sin[7:13]),
+        lambda x: rotate_naive(x, list(range(7, 13)), 10000.0),
+        [random(6, 3, 12)],
+    )
+
+
+@pytest.mark.parametrize("window", [None, 1, 5, 40])
+@pytest.mark.parametrize("kv_heads", [1, 3, 6])
+def test_attend(kv_heads: int, window: int | None) -> None:
+    inputs = [random(2, 17, 6, 8), random(2, 17, kv_heads, 8, seed=1), random(2, 17, kv_heads, 8, seed=2)]
+    same(lambda q, k, v: attend(q, k, v, window), lambda q, k, v: attend_naive(q, k, v, window), inputs)
+
+
+@pytest.mark.parametrize("before", [0, 3, 15, 16, 30])
+@pytest.mark.parametrize("window", [None, 1, 6, 20])
+def test_attend_cached_sees_what_whole_sequences_see(window: int | None, before: int) -> None:
+    q, k, v = random(48, 4, 8), random(48, 2, 8, seed=1), random(48, 2, 8, seed=2)
+    whole = attend(q[None], k[None], v[None], window)[0]
+    for tokens, n in ((16, 16), (16, 5), (1, 1), (9, 9)):
+        chunk = attend_cached(q[before : before + tokens], k, v, torch.arange(48), before, n, window)
+        torch.testing.assert_close(chunk[:n], whole[before : before + n], rtol=1e-12, atol=1e-12)
+        assert not chunk[n:].any()
+
+
+@pytest.mark.parametrize("with_window", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_causal_conv(with_bias: bool, with_window: bool) -> None:
+    extra = [random(6)] * with_bias + [random(2, 3, 6, seed=3)] * with_window
+
+    def call(conv: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def called(x: Tensor, weight: Tensor, *rest: Tensor) -> Tensor:
+            return conv(x, weight, rest[0] if with_bias else None, rest[-1] if with_window else None)
+
+        return called
+
+    same(call(causal_conv), call(causal_conv_naive), [random(2, 11, 6), random(6, 4), *extra])
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 9])
+def test_conv_tokens_and_window_continue_the_whole(tokens: int) -> None:
+    x, weight, bias = random(1, 20, 6), random(6, 4), random(6)
+    whole = causal_conv(x, weight, bias)
+    window = next_window(x.new_zeros(1, 3, 6), x[:, :8])
+    chunk = conv_tokens(torch.cat((window[0], x[0, 8 : 8 + tokens])), weight, bias)
+    torch.testing.assert_close(chunk, whole[0, 8 : 8 + tokens], rtol=1e-12, atol=1e-12)
+
+
+def ssd_inputs(tokens: int, heads: int, groups: int) -> list[Tensor]:
+    dt = torch.nn.functional.softplus(random(2, tokens, heads)).detach().requires_grad_()
+    A = (-random(heads).exp()).detach().requires_grad_()
+    shared = [random(2, tokens, groups, 5, seed=seed) for seed in (1, 2)]
+    return [random(2, tokens, heads, 3), dt, A, *shared, random(heads, seed=4), random(2, heads, 3, 5, seed=5)]
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+@pytest.mark.parametrize(("heads", "groups"), [(3, 1), (4, 2), (8, 8)])
+@pytest.mark.parametrize("tokens", [1, 13, 16])
+def test_ssd(tokens: int, heads: int, groups: int, chunk: int) -> None:
+    def fast(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return ssd(*inputs[:6], chunk, inputs[6])
+
+    same(fast, ssd_naive, ssd_inputs(tokens, heads, groups))
+
+
+def test_ssd_starts_from_zeros() -> None:
+    *inputs, initial = ssd_inputs(9, 4, 2)
+    for ours, theirs in zip(ssd(*inputs, 4), ssd_naive(*inputs, torch.zeros_like(initial)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_ssd_survives_steps_that_forget_everything() -> None:
+    x, dt, A, B, C, D, initial = (part.detach() for part in ssd_inputs(64, 3, 1))
+    y, final = ssd(*(part.float() for part in (x, dt * 1e4, A, B, C, D)), 16, initial.float())
+    assert torch.isfinite(y).all() and torch.isfinite(final).all()
+
+
+def test_ssm_update_and_read_are_the_recurrence() -> None:
+    x, dt, A, B, C, D, initial = ssd_inputs(6, 4, 2)
+    y, final = ssd_naive(x, dt, A, B, C, D, initial)
+    state = initial[1]
+    for t in range(6):
+        state = ssm_update(state, x[1, t] * dt[1, t, :, None], torch.exp(dt[1, t] * A), B[1, t])
+        torch.testing.assert_close(ssm_read(state, x[1, t], C[1, t], D), y[1, t])
+    torch.testing.assert_close(state, final[1])
