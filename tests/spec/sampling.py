@@ -65,8 +65,10 @@ def penalise(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Ten
 
 def filtered(logp_V: Tensor, sampling: Sampling) -> Tensor:
     """top-k, then top-p of what is left renormalised, then min-p; the best token always stays."""
-    order = logp_V.argsort(descending=True, stable=True)
-    kept = order[: sampling.top_k]
+    kept = logp_V.argsort(descending=True, stable=True)
+    if sampling.top_k is not None:
+        kth = logp_V[kept[: sampling.top_k][-1]]
+        kept = kept[logp_V[kept] >= kth]  # equals of the k-th stay with it
     if sampling.top_p < 1:
         # The smallest set that reaches top_p: a token stays while those before it have not; the best always.
         reached = logp_V[kept].softmax(-1).cumsum(-1)[:-1]
