@@ -21,8 +21,8 @@ from offramp.ops.rope import rope_table, rotate
 class AttentionState(State):
     """Keys (rotated when written) and values, one entry a token seen. entries[slot] counts the final ones.
 
-    pos is each entry's position: skipped tokens have a position and no entry. cos and sin are the rotations of all
-    positions, None without rotary positions.
+    pos is each entry's position: skipped tokens have a position and no entry. cos and sin are the rotations of
+    all positions, None without rotary positions.
     """
 
     k: Tensor  # [S, L, G, K]
@@ -152,7 +152,7 @@ class Attention(Mixer):
     def _append(
         self, x_RTD: Tensor, state: AttentionState, rows: Sequence[int], n: Sequence[int]
     ) -> list[int]:
-        """Write the first n[i] tokens of each row as provisional entries; the number of each row's first one."""
+        """Write the first n[i] tokens of each row as provisional entries; gives the number of its first."""
         k_RTGK, v_RTGK = self._split(self.k_proj(x_RTD)), self._split(self.v_proj(x_RTD))
         firsts = [state.written(slot) for slot in rows]
         for i, (slot, first, count) in enumerate(zip(rows, firsts, n, strict=True)):

@@ -1,12 +1,12 @@
 """Mamba-2's mixer (arXiv 2405.21060): a causal convolution, a selective state space, a gated norm.
 
-Provisional tokens never touch the final state: a slot has two SSM states, `base` (final) and `work` (base and the
-provisional tokens), and a ring of the provisional tokens' inputs. Committing all of them swaps the two; committing
-or keeping a part replays that part from base with the same steps, so the bits are those of a slot that never saw
-the others.
+Provisional tokens never touch the final state: a slot has two SSM states, `base` (final) and `work` (base and
+the provisional tokens), and a ring of the provisional tokens' inputs. Committing all of them swaps the two;
+committing or keeping a part replays that part from base with the same steps, so the bits are those of a slot that
+never saw the others.
 
-Shapes: R rows, T tokens in this call, S slots, D width, H heads of P channels (E = H P), G groups, N state, W taps,
-C = E + 2 G N channels that are convolved (x, B and C).
+Shapes: R rows, T tokens in this call, S slots, D width, H heads of P channels (E = H P), G groups, N state,
+W taps, C = E + 2 G N channels that are convolved (x, B and C), M = W - 1 + T inputs of the convolution.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHUNK = 64
 
 @dataclass
 class Mamba2State(State):
-    """base[slot] says which of the two SSM states is final. The convolution's window belongs to the final tokens."""
+    """base[slot] says which of the two SSM states is final; the window, too, is of the final tokens."""
 
     window: Tensor  # [S, W-1, C] inputs of the convolution
     ssm: Tensor  # [2, S, H, P, N]
@@ -161,7 +161,7 @@ class Mamba2(Mixer):
         state.position[row], state.provisional[row] = int(saved["position"]), 0
 
     def _project(self, x_RTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z `[R, T, E]`, and the inputs of the convolution and of the step size: xBC `[R, T, C]`, dt `[R, T, H]`."""
+        """z `[R, T, E]`; the convolution's inputs xBC `[R, T, C]`; the raw step sizes dt `[R, T, H]`."""
         sizes = (self.inner, self.conv1d.in_channels, self.heads)
         z_RTE, xBC_RTC, dt_RTH = self.in_proj(x_RTD).split(sizes, dim=-1)
         return z_RTE, xBC_RTC, dt_RTH
@@ -210,7 +210,7 @@ class Mamba2(Mixer):
     def _walk(self, state: Mamba2State, slot: int, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Step through the ring's tokens from `start` on: after each, the state h, the token's x and its C.
 
-        Continues from work, or from base at the ring's beginning; work is written when the last token is done.
+        Continues from work, or from base at the ring's beginning; writes work when the last token is done.
         """
         stop, base = state.provisional[slot], state.base[slot]
         if start == stop:

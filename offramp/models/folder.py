@@ -1,6 +1,7 @@
 """Where a checkpoint lies, and whether this package can read what lies there.
 
-A folder in Hugging Face's layout, or a hub id `org/name`, of which only configuration, tokenizer and XX are downloaded (never `consolidated*`, the same weights once more).
+A folder in Hugging Face's layout, or a hub id `org/name`. Of that only configuration, tokenizer, exits and the
+safetensors named `model*` are downloaded: `consolidated*` holds the same weights once more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ JSON_LIMIT = 64 << 20  # bytes; the largest index of a published checkpoint is s
 def local_folder(source: str | Path, revision: str | None = None) -> Path:
     """The local folder of `source`, downloaded first if it is no path but a hub id.
 
-    Raises CheckpointError where there is neither a folder nor a hub model of that name, or it cannot be fetched.
+    Raises CheckpointError where there is no such folder and no such model can be fetched.
     """
     path = Path(source)
     if path.is_dir():
@@ -60,11 +61,11 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a folder that can be loaded.
 
-    Raises CheckpointError, saying what to do instead, for a folder without one, an adapter and quantised weights.
+    Raises CheckpointError, saying what to do instead, for no checkpoint, an adapter and quantised weights.
     """
     if (folder / "adapter_config.json").exists():
         raise CheckpointError(
-            f"{folder} holds an adapter: merge it into its base model first (peft: merge_and_unload) and save that"
+            f"{folder} holds an adapter: merge it into its base model (peft: merge_and_unload) and save that"
         )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
@@ -72,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if raw.get("quantization_config"):
         method = dict(raw["quantization_config"]).get("quant_method", "unknown method")
         raise CheckpointError(
-            f"{folder} holds quantised weights ({method}): use the model's original float32, float16 or bfloat16 weights"
+            f"{folder} holds quantised weights ({method}): use the original float32, float16 or bfloat16 ones"
         )
     if not isinstance(raw.get("model_type"), str):
         raise CheckpointError(f"{folder / 'config.json'} has no model_type")

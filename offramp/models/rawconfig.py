@@ -8,7 +8,7 @@ from offramp.errors import CheckpointError
 
 
 def positive_int(raw: dict[str, Any], key: str, default: int | None = None) -> int:
-    """raw[key], or the default where it is absent or null. Raises CheckpointError unless it is an integer > 0."""
+    """raw[key], the default where absent or null. Raises CheckpointError unless it is an integer > 0."""
     value = raw.get(key)
     value = default if value is None else value
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -33,7 +33,7 @@ def flag(raw: dict[str, Any], key: str, default: bool) -> bool:
 
 
 def require(raw: dict[str, Any], key: str, only: Any) -> None:
-    """Raises CheckpointError where a feature is set to anything but the one value supported (absent counts as it)."""
+    """Raises CheckpointError where a feature has another value than the one supported (absent counts as it)."""
     value = raw.get(key, only)
     if value != only:
         raise CheckpointError(f"config.json: {key} = {value!r} is not supported, only {only!r}")

@@ -23,7 +23,7 @@ FLOATS = {"F64", "F32", "F16", "BF16"}
 def tensor_files(folder: Path) -> dict[str, Path]:
     """Tensor name -> the file that holds it.
 
-    Raises CheckpointError for damaged files, an index that does not fit its shards, and folders without safetensors.
+    Raises CheckpointError for damaged files, an index that does not fit its shards, and no safetensors at all.
     """
     if (folder / SINGLE).exists():
         return dict.fromkeys(_names(folder / SINGLE), folder / SINGLE)
@@ -31,8 +31,8 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         return _indexed(folder)
     if any(path.suffix in (".bin", ".pt", ".pth", ".ckpt") for path in folder.iterdir()):
         raise CheckpointError(
-            f"{folder} has its weights only as pickles, which can run code when opened: convert them to safetensors"
-            " (transformers: save_pretrained) and load that folder"
+            f"{folder} has its weights only as pickles, which can run code when opened: convert them to"
+            " safetensors (transformers: save_pretrained) and load that folder"
         )
     raise CheckpointError(f"{folder} has no weights: neither {SINGLE} nor {INDEX}")
 
@@ -40,7 +40,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 def read_tensors(
     files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors named in `shapes`, file by file. Raises CheckpointError naming the first that is not as it should be."""
+    """The tensors named in `shapes`, file by file. Raises CheckpointError naming the first that does not fit."""
     for path in sorted({files[name] for name in shapes}):
         with _open(path) as file:
             for name in sorted(name for name in shapes if files[name] == path):

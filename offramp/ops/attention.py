@@ -38,7 +38,7 @@ def attend_masked(q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, sees_TL: Tensor |
 
 
 def visible(pos_T: Tensor, pos_L: Tensor, window: int | None) -> Tensor:
-    """Which entries each query sees, `[T, L]`, by position: none after it, none `window` or more before it."""
+    """Which entries each query sees, `[T, L]`: by position none after it, none `window` or more before it."""
     distance_TL = pos_T[:, None] - pos_L[None, :]
     return (distance_TL >= 0) if window is None else (distance_TL >= 0) & (distance_TL < window)
 

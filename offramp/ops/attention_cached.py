@@ -1,10 +1,11 @@
 """Decode attention of one row over its cache: each query's bits depend on its own visible entries alone.
 
-A query whose entry is number L - 1 sees L entries: F = the full blocks of 16 before its own entry's block, and up to
-16 in that block. Queries with the same F are computed together, always T of them, so no shape tells how many are
-valid or what lies behind. In the last block scores *and values* of unseen entries are replaced: they may be NaN.
+A query sees its own entry and those before it: F entries in full blocks of 16, and up to 16 in its own entry's
+block. Queries with the same F are computed together, always T of them, so no shape tells how many are valid or
+what lies behind. In the last block scores *and values* of unseen entries are replaced: they may be NaN.
 
-Shapes: T queries, L entries, H query heads, G key-value heads (H = G * J), K head dim, F entries of full blocks.
+Shapes: T queries, L entries, H query heads, G key-value heads (H = G * J), K head dim, M = T * J query rows of a
+key-value head, F entries of full blocks.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ BLOCK = 16
 def attend_cached(
     q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_L: Tensor, before: int, n: int, window: int | None
 ) -> Tensor:
-    """`[T, H, K]`: query t < n sees entries 0..before + t, the last of them its own; other queries give zeros.
+    """`[T, H, K]`: query t < n sees entries 0..before + t, the last of them its own; the others give zeros.
 
-    k, v and pos are the slot's whole cache, L >= before + n rounded up to a block; entries carry positions because
+    k, v and pos are the slot's whole cache, L >= before + n rounded up to a block. Entries carry positions:
     skipped tokens leave gaps, and a window counts positions.
     """
     if len(q_THK) == 1:
@@ -46,7 +47,7 @@ def _attend_one(q_1HK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_L: Tensor, wind
 def _attend_group(
     q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_L: Tensor, before: int, full: int, window: int | None
 ) -> Tensor:
-    """All T queries over the entries before `full` and the block after it; right for those whose F is `full`."""
+    """All T queries over the first `full` entries and the next block; right for those whose F is `full`."""
     tokens, groups = len(q_THK), k_LGK.shape[1]
     end = full + BLOCK
     sees_TL = _sees(pos_L, before, tokens, end, window)

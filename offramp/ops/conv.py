@@ -1,6 +1,6 @@
 """Causal depthwise convolution along the sequence: every channel by itself, W taps.
 
-Shapes: R rows, T tokens, C channels, W taps. weight_CW[:, W-1] meets the token itself, weight_CW[:, 0] the oldest.
+Shapes: R rows, T tokens, C channels, W taps, M = W - 1 + T inputs. weight_CW[:, -1] meets the token itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 def causal_conv(
     x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, window_RWC: Tensor | None = None
 ) -> Tensor:
-    """Whole sequences: `[R, T, C]`. window: the W-1 inputs before the first token, zeros when there are none."""
+    """Whole sequences, `[R, T, C]`. window: the W-1 inputs before the first token, zeros if None."""
     taps = weight_CW.shape[1]
     x_RCT = x_RTC.transpose(1, 2)
     if window_RWC is None:

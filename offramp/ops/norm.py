@@ -16,9 +16,9 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def rms_norm(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension; computed in float32 at least, in weight's dtype.
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (arXiv 1910.07467).
 
-    Zhang & Sennrich 2019 (arXiv 1910.07467).
+    Computed in float32 at least, given in weight's dtype.
     """
     y = F.rms_norm(at_least_float32(x), weight_D.shape, eps=eps)
     return y.to(weight_D.dtype) * weight_D
@@ -30,9 +30,10 @@ def rms_norm_naive(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
 
 def gated_group_norm(y: Tensor, z: Tensor, weight_E: Tensor, groups: int, eps: float) -> Tensor:
-    """RMSNorm of y * silu(z), `[..., E]`, over each of `groups` groups of channels by itself; in weight's dtype.
+    """RMSNorm of y * silu(z), `[..., E]`, over each of `groups` groups of channels by itself.
 
-    Mamba-2's output norm (arXiv 2405.21060, section 7.1: one group a tensor-parallel rank); the gate comes first.
+    Mamba-2's output norm (arXiv 2405.21060), the gate before the norm. Computed in float32 at least, given in
+    weight's dtype.
     """
     gated = at_least_float32(y) * F.silu(at_least_float32(z))
     grouped = gated.unflatten(-1, (groups, -1))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def rope_table(length: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[L, K]` of positions 0..length-1, float64: rounding to the model's type comes last."""
+    """Cosines and sines `[L, K]` of positions 0..L-1, float64: rounding to the model's type comes last."""
     half = torch.arange(0, head_dim, 2, dtype=torch.float64, device=device) / head_dim
     angle_LK = torch.arange(length, dtype=torch.float64, device=device)[:, None] * theta ** -half.repeat(2)
     return angle_LK.cos(), angle_LK.sin()

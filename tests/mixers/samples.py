@@ -24,8 +24,12 @@ SAMPLES: dict[str, Callable[[int], Mixer]] = {
     "attention-without-positions": lambda width: Attention(width, heads=2, head_dim=16, rope_theta=None),
     "mamba2": lambda width: Mamba2(width, 5 * 32, head_dim=32, state=64),
     "mamba2-wide-state": lambda width: Mamba2(width, 3 * 48, head_dim=48, state=128, bias=True),
-    "mamba2-two-groups": lambda width: Mamba2(width, 4 * 32, head_dim=32, state=16, groups=2, conv_bias=False),
-    "mamba2-eight-groups": lambda width: Mamba2(width, 8 * 16, head_dim=16, state=16, groups=8, dt_limit=(0.1, 1.0)),
+    "mamba2-two-groups": lambda width: Mamba2(
+        width, 4 * 32, head_dim=32, state=16, groups=2, conv_bias=False
+    ),
+    "mamba2-eight-groups": lambda width: Mamba2(
+        width, 8 * 16, head_dim=16, state=16, groups=8, dt_limit=(0.1, 1.0)
+    ),
 }
 
 

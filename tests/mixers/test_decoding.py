@@ -15,7 +15,9 @@ CHUNKS = st.lists(st.integers(1, 16), min_size=1, max_size=6)
 @pytest.mark.parametrize("name", SAMPLES)
 @settings(max_examples=8, deadline=None)
 @given(cells=st.lists(st.integers(1, 20), max_size=2), chunks=CHUNKS, bucket=st.sampled_from([0, 16]))
-def test_whole_equals_prompt_cells_and_chunks(name: str, cells: list[int], chunks: list[int], bucket: int) -> None:
+def test_whole_equals_prompt_cells_and_chunks(
+    name: str, cells: list[int], chunks: list[int], bucket: int
+) -> None:
     with torch.no_grad():
         mixer = make(name, 40, torch.float64)
         x = hidden(sum(cells) + sum(chunks), 40, torch.float64)
@@ -39,7 +41,9 @@ def test_one_by_one_equals_chunks_bit_for_bit(name: str, width: int, dtype: torc
                 state = poisoned_state(mixer)
                 if cell:
                     mixer.prefill(x[None, :cell], state, [SLOT])
-                results.append((walk(mixer, state, x[cell:], chunks, filler=filler), mixer.snapshot(state, SLOT)))
+                results.append(
+                    (walk(mixer, state, x[cell:], chunks, filler=filler), mixer.snapshot(state, SLOT))
+                )
             for outputs, snapshot in results[1:]:
                 assert torch.equal(outputs, results[0][0])
                 assert_same(snapshot, results[0][1])
@@ -74,7 +78,7 @@ def test_advance_writes_what_forward_writes(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_skipped_tokens_leave_only_a_gap(name: str) -> None:
-    """After a skip the state is what it was, at a later position: relative positions then decide, as in one pass."""
+    """A skip changes the position and nothing else; decoding goes on from there."""
     with torch.inference_mode():
         mixer, x = make(name, 40, torch.float64), hidden(12, 40, torch.float64)
         state = poisoned_state(mixer)

@@ -16,7 +16,7 @@ ROUND = st.tuples(st.lists(st.integers(1, 8), min_size=1, max_size=2), st.intege
 
 
 def play(mixer: Mixer, state: State, rounds: list[tuple[list[int], int, int]]) -> torch.Tensor:
-    """Push, roll back, commit, with new random tokens every time; the hidden states of the tokens that stayed."""
+    """Push, roll back, commit, new random tokens every time; the hidden states of those that stayed."""
     stayed = [torch.empty(0, WIDTH, dtype=DTYPE)]
     for number, (chunks, keep, final) in enumerate(rounds):
         x = hidden(sum(chunks), WIDTH, DTYPE, seed=number)

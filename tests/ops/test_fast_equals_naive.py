@@ -34,7 +34,11 @@ def same(fast: Callable[..., object], naive: Callable[..., object], inputs: Sequ
 
 
 def test_rms_norm() -> None:
-    same(lambda x, w: rms_norm(x, w, 1e-5), lambda x, w: rms_norm_naive(x, w, 1e-5), [random(3, 24), random(24)])
+    same(
+        lambda x, w: rms_norm(x, w, 1e-5),
+        lambda x, w: rms_norm_naive(x, w, 1e-5),
+        [random(3, 24), random(24)],
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
@@ -101,7 +105,14 @@ def ssd_inputs(tokens: int, heads: int, groups: int) -> list[Tensor]:
     dt = torch.nn.functional.softplus(random(2, tokens, heads)).detach().requires_grad_()
     A = (-random(heads).exp()).detach().requires_grad_()
     shared = [random(2, tokens, groups, 5, seed=seed) for seed in (1, 2)]
-    return [random(2, tokens, heads, 3), dt, A, *shared, random(heads, seed=4), random(2, heads, 3, 5, seed=5)]
+    return [
+        random(2, tokens, heads, 3),
+        dt,
+        A,
+        *shared,
+        random(heads, seed=4),
+        random(2, heads, 3, 5, seed=5),
+    ]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 16])

@@ -1,4 +1,4 @@
-"""The contract of decode ops: a row's bits depend on that row alone, wherever it lies and whatever lies beside it."""
+"""The contract of decode ops: a row's bits depend on that row alone, wherever it lies, whatever lies beside it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_conv_tokens(channels: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(3, 3, 32), (5, 1, 48), (11, 11, 32), (8, 2, 64)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"), [(3, 3, 32), (5, 1, 48), (11, 11, 32), (8, 2, 64)]
+)
 @pytest.mark.parametrize("window", [None, 7])
 @pytest.mark.parametrize("entry", [0, 9, 15, 16, 40, 63])
 def test_attend_cached(

@@ -1,4 +1,4 @@
-"""The published code's bridge: the model's own last block, run by the engine on that block's committed state."""
+"""The published code's bridge: the model's own last block, run by the engine on its committed state."""
 
 from __future__ import annotations
 

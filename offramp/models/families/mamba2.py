@@ -51,8 +51,8 @@ class Mamba2(Family):
         groups = positive_int(raw, "n_groups", 8)
         if heads * head_dim != width * expand or heads % groups:
             raise CheckpointError(
-                f"config.json: num_heads {heads} must be hidden_size {width} * expand {expand} / head_dim {head_dim}"
-                f" and a multiple of n_groups {groups}"
+                f"config.json: num_heads {heads} must be hidden_size {width} * expand {expand} / head_dim"
+                f" {head_dim} and a multiple of n_groups {groups}"
             )
         return Mamba2Config(
             model_type=raw["model_type"],

@@ -1,0 +1,70 @@
+"""Tiny random checkpoints, as `transformers` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+VOCAB = 61
+
+_LLAMA = dict(
+    vocab_size=VOCAB,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    initializer_range=0.3,
+)
+_MAMBA2 = dict(
+    vocab_size=VOCAB,
+    hidden_size=32,
+    num_heads=8,
+    head_dim=8,
+    state_size=16,
+    num_hidden_layers=2,
+    initializer_range=0.3,
+)
+
+CONFIGS: dict[str, Any] = {
+    "llama": lambda: transformers.LlamaConfig(**_LLAMA),
+    "llama-tied": lambda: transformers.LlamaConfig(**_LLAMA, tie_word_embeddings=True, eos_token_id=[3, 4]),
+    "llama-biases": lambda: transformers.LlamaConfig(
+        **_LLAMA, attention_bias=True, mlp_bias=True, head_dim=12
+    ),
+    "llama-theta": lambda: transformers.LlamaConfig(
+        **_LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 500.0}
+    ),
+    "mistral-window": lambda: transformers.MistralConfig(**_LLAMA, sliding_window=7),
+    "mistral": lambda: transformers.MistralConfig(**_LLAMA, sliding_window=None),
+    "mamba2-1-group": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=1),
+    "mamba2-8-groups": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=8),
+    "mamba2-tied": lambda: transformers.Mamba2Config(
+        **_MAMBA2,
+        n_groups=2,
+        tie_word_embeddings=True,
+        use_bias=True,
+        use_conv_bias=False,
+        residual_in_fp32=False,
+    ),
+}
+
+
+def make(name: str, folder: Path, **save: Any) -> Any:
+    """Save the checkpoint and return the model that wrote it. Norms and biases are random too."""
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    with torch.no_grad():
+        for parameter_name, weight in model.named_parameters():
+            if weight.dim() == 1 and not parameter_name.endswith(("A_log", "dt_bias")):
+                weight.add_(torch.randn_like(weight) * 0.2)
+    model.save_pretrained(folder, **save)
+    return model
+
+
+def tokens(rows: int, length: int) -> torch.Tensor:
+    return torch.randint(0, VOCAB, (rows, length), generator=torch.Generator().manual_seed(1))
