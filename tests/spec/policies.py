@@ -47,7 +47,7 @@ class ByGate(Policy):
         return signal.gate
 
 
-class Random(Policy):
+class RandomByGate(Policy):
     """Digits of the gate's value far behind the point: as good as random, and a function of the row alone."""
 
     def score(self, signal: Signal) -> float:

@@ -10,8 +10,7 @@ from .exits import BlockBridge, Bridge, Exit, Gate, LastBlockBridge, LensBridge
 from .layers import Linear, RMSNorm, SwiGLU
 from .mixers import Attention, Mamba, Mamba2, Mixer
 from .model import Block, Model
-from .policies import Always, Average, ByGate, Confidence, Never, Patience, Policy
-from .policies import Random as RandomPolicy
+from .policies import Always, Average, ByGate, Confidence, Never, Patience, Policy, RandomByGate
 from .request import Request, ends_with
 from .sampling import Noise, Sampling, gumbel
 
@@ -24,7 +23,7 @@ GATES = ("linear", "attention", "mamba", "mamba2", "mamba2")
 BRIDGES = ("none", "last_block", "lens", "block")
 POLICIES = {
     "gate": ByGate,
-    "random": RandomPolicy,
+    "random": RandomByGate,
     "confidence": Confidence,
     "average": Average,
     "patience": Patience,
