@@ -1,0 +1,150 @@
+"""Options that several verbs share, each group flattened into a verb's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+
+from offramp.errors import UsageError
+from offramp.registry import names
+
+
+def _numbers(kind: type[int] | type[float]) -> Any:
+    """A converter of "0.3,0.4", or of the option given several times."""
+
+    def convert(_: type[Any], tokens: Sequence[Token]) -> tuple[float, ...]:
+        parts = [part.strip() for token in tokens for part in token.value.split(",")]
+        return tuple(kind(part) for part in parts if part)
+
+    return convert
+
+
+def plugins(folder: str) -> str:
+    """The names there are, for a help text that no new plug-in has to edit."""
+    return ", ".join(names(f"offramp.{folder}"))
+
+
+Integers = Annotated[tuple[int, ...] | None, Parameter(converter=_numbers(int), n_tokens=1)]
+Floats = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers(float), n_tokens=1)]
+
+
+@Parameter(name="*", group=Group("Where it runs", sort_key=90))
+@dataclass(frozen=True)
+class Where:
+    """Device and number format.
+
+    Parameters
+    ----------
+    device
+        auto is cuda where there is one.
+    dtype
+        f32, or bf16 to halve the memory.
+    """
+
+    device: Annotated[Literal["cpu", "cuda", "auto"], Parameter(env_var="OFFRAMP_DEVICE")] = "cpu"
+    dtype: Annotated[Literal["f32", "bf16"], Parameter(env_var="OFFRAMP_DTYPE")] = "f32"
+
+
+@Parameter(name="*", group=Group("The reply", sort_key=5))
+@dataclass(frozen=True)
+class Reply:
+    """How long a reply is, and how it is shown.
+
+    Parameters
+    ----------
+    max_tokens
+        Most tokens to generate.
+    stop
+        A string that ends the reply; may be given several times.
+    chat
+        Put the prompt into the checkpoint's chat template.
+    json
+        One JSON object a line on stdout: every token, then the summary.
+    tier
+        exact (a token's bits depend on its own sequence only; chunks are padded) or fast.
+    """
+
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    chat: bool = False
+    json: bool = False
+    tier: Literal["exact", "fast"] = "exact"
+
+
+@Parameter(name="*", group=Group("Leaving early", sort_key=10))
+@dataclass(frozen=True)
+class Leaving:
+    """Which exits, when a token leaves, and what becomes of it.
+
+    Parameters
+    ----------
+    exits
+        A set in MODEL/exits, a folder, or "none".
+    exits_at
+        Only the exits after these blocks: 4,8.
+    threshold
+        One number in [0, 1], or one for each exit: 0.3,0.4. [default: what the exits suggest, else 0.5]
+    run_max
+        Most tokens that may leave in a row.
+    """
+
+    exits: str | None = None
+    exits_at: Integers = None
+    propagation: Annotated[
+        str, Parameter(help=f"What deeper blocks get of a token that left: {plugins('propagation')}.")
+    ] = "verify"
+    policy: Annotated[str, Parameter(help=f"When a token leaves: {plugins('policies')}.")] = "gate"
+    threshold: Floats = None
+    run_max: int = 8
+
+
+@Parameter(name="*", group=Group("Choosing tokens", sort_key=20))
+@dataclass(frozen=True)
+class Choosing:
+    """Sampling.
+
+    Parameters
+    ----------
+    temperature
+        0 is greedy.
+    top_k
+        Only the k likeliest tokens; 0 is off.
+    top_p
+        Only the likeliest tokens that make up this share; 1 is off.
+    min_p
+        Only tokens at least so likely as this share of the likeliest; 0 is off.
+    seed
+        The same seed gives the same text.
+    repetition_penalty
+        Above 1 makes recent tokens less likely; 1 is off.
+    penalty_window
+        How many recent tokens it looks at.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+    repetition_penalty: float = 1.0
+    penalty_window: int = 64
+
+
+def prompt_from(given: str | None) -> str:
+    """The prompt given, or stdin where it is `-` or missing; one final line break there is the shell's own.
+
+    Raises UsageError for an unknown option (cyclopts takes it for a prompt), an empty prompt, and for waiting
+    at a terminal.
+    """
+    if given is not None and given.startswith("-") and given != "-" and " " not in given:
+        raise UsageError(f"unknown option {given} (a prompt that begins with a hyphen can come from stdin).")
+    if given is None and sys.stdin.isatty():
+        raise UsageError("no prompt: give one after MODEL, or send it to stdin.")
+    prompt = sys.stdin.read().removesuffix("\n") if given in (None, "-") else given
+    if not prompt:
+        raise UsageError("the prompt is empty; give at least one character.")
+    return prompt

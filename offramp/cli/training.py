@@ -1,0 +1,97 @@
+"""`offramp train` and `offramp pretrain`: run, watch, and say in the end what came of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from offramp.cli.app import INTERRUPTED
+from offramp.cli.inspection import metrics_table
+from offramp.cli.options import Where
+from offramp.cli.progress import training_bar
+from offramp.cli.verbs.train import Recipe, Shape
+from offramp.engine.load import Checkpoint, device_named, load
+from offramp.errors import CheckpointError, UsageError
+from offramp.exits.base import ExitConfig
+from offramp.exits.exit_set import build_exits
+from offramp.exits.positions import default_positions
+from offramp.training.data import load_documents
+from offramp.training.exit_config import ExitTrainConfig
+from offramp.training.exits import train_exits
+from offramp.training.loop import Limits, Outcome
+from offramp.training.pretrain import PretrainConfig
+from offramp.zoo import twins
+from offramp.zoo.bundled import resolve
+
+
+def train_exit_set(
+    model: str, data: Path, out: Path | None, shape: Shape, recipe: Recipe, where: Where
+) -> int:
+    """Train one exit set, show its metrics on stdout, return the exit code."""
+    folder = out or _default_out(model, shape)
+    config = _config(recipe)
+    checkpoint = load(resolve(model), "none", dtype=where.dtype, device=where.device)
+    if checkpoint.text is None:
+        raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json, so it cannot read {data}.")
+    exits = build_exits(_exit_config(checkpoint, shape), checkpoint.model.config.num_blocks)
+    documents = load_documents(data, checkpoint.text.encode, seed=recipe.seed)
+    with training_bar("training exits") as report:
+        outcome, info = train_exits(
+            checkpoint.model, exits, documents, config, folder, callback=report, revision=model
+        )
+    if info is not None:
+        Console(highlight=False).print(metrics_table(folder.name, info.metrics))
+        print(f"written to {folder}", file=sys.stderr)
+    return ended(outcome)
+
+
+def pretrain_twin(
+    twin: str, corpus: Path, out: Path, tokens: int | None, max_seconds: float | None, where: Where
+) -> int:
+    """Pretrain a bundled twin and return the exit code."""
+    device, limits = device_named(where.device), Limits(max_seconds=max_seconds)
+    recipe = PretrainConfig(precision=where.dtype)
+    config = PretrainConfig(tokens=tokens or recipe.tokens, precision=where.dtype)
+    with training_bar(twin) as report:
+        outcome = twins.run(twin, corpus, out, device, config=config, limits=limits, callback=report)
+    return ended(outcome)
+
+
+def ended(outcome: Outcome) -> int:
+    """Say how a run ended. One that was interrupted has saved itself, and is no success."""
+    print(outcome.message(), file=sys.stderr)
+    return INTERRUPTED if outcome.stopped == "interrupted" else 0
+
+
+def _default_out(model: str, shape: Shape) -> Path:
+    """In the checkpoint's own folder. Raises UsageError where there is none to write to."""
+    if not Path(model).is_dir():
+        raise UsageError(f"{model} is no local folder to keep the exits in: say where with --out DIR.")
+    return Path(model) / "exits" / (shape.gate if shape.bridge == "none" else f"{shape.gate}-{shape.bridge}")
+
+
+def _config(recipe: Recipe) -> ExitTrainConfig:
+    """k says something of the two topk labels only."""
+    return ExitTrainConfig(
+        label=recipe.label,
+        label_k=recipe.label_k if recipe.label.endswith("topk") else 1,
+        steps=recipe.steps,
+        tokens_per_step=recipe.tokens_per_step,
+        window=recipe.length,
+        rate=recipe.lr,
+        seed=recipe.seed,
+    )
+
+
+def _exit_config(checkpoint: Checkpoint, shape: Shape) -> ExitConfig:
+    config = checkpoint.model.config
+    return ExitConfig(
+        gate=shape.gate,
+        bridge=shape.bridge,
+        after=shape.exits_at or default_positions(config.num_blocks),
+        hidden_size=config.hidden_size,
+        norm_eps=config.norm_eps,
+        bottleneck=shape.bottleneck or None,
+    )

@@ -1,0 +1,1 @@
+"""What a generation was worth and what it cost, each number apart (design: honest cost)."""
