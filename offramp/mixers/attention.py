@@ -16,13 +16,15 @@ from offramp.ops.attention import attend, attend_cell
 from offramp.ops.attention_cached import BLOCK, attend_cached
 from offramp.ops.rope import rope_table, rotate
 
+HEAD_DIM = 32  # where nothing else is asked for
+
 
 @dataclass
 class AttentionState(State):
     """Keys (rotated when written) and values, one entry a token seen. entries[slot] counts the final ones.
 
-    pos is each entry's position: skipped tokens have a position and no entry. cos and sin are the rotations of
-    all positions, None without rotary positions.
+    pos is each entry's position: skipped tokens have a position and no entry. cos and sin are the rotations
+    of all positions, None without rotary positions.
     """
 
     k: Tensor  # [S, L, G, K]
@@ -46,7 +48,7 @@ class Attention(Mixer):
     def __init__(
         self,
         width: int,
-        heads: int,
+        heads: int | None = None,
         kv_heads: int | None = None,
         head_dim: int | None = None,
         rope_theta: float | None = 10000.0,
@@ -55,8 +57,9 @@ class Attention(Mixer):
         out_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.heads, self.kv_heads = heads, kv_heads or heads
-        self.head_dim = head_dim or width // heads
+        self.heads = heads or max(1, width // HEAD_DIM)
+        self.kv_heads = kv_heads or self.heads
+        self.head_dim = head_dim or width // self.heads
         self.rope_theta, self.window = rope_theta, window
         assert self.heads % self.kv_heads == 0, "every key-value head serves the same number of heads"
         self.q_proj = nn.Linear(width, self.heads * self.head_dim, bias=qkv_bias)

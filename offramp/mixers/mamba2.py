@@ -2,8 +2,8 @@
 
 Provisional tokens never touch the final state: a slot has two SSM states, `base` (final) and `work` (base and
 the provisional tokens), and a ring of the provisional tokens' inputs. Committing all of them swaps the two;
-committing or keeping a part replays that part from base with the same steps, so the bits are those of a slot that
-never saw the others.
+committing or keeping a part replays that part from base with the same steps, so the bits are those of a slot
+that never saw the others.
 
 Shapes: R rows, T tokens in this call, S slots, D width, H heads of P channels (E = H P), G groups, N state,
 W taps, C = E + 2 G N channels that are convolved (x, B and C), M = W - 1 + T inputs of the convolution.

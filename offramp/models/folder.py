@@ -1,7 +1,7 @@
 """Where a checkpoint lies, and whether this package can read what lies there.
 
-A folder in Hugging Face's layout, or a hub id `org/name`. Of that only configuration, tokenizer, exits and the
-safetensors named `model*` are downloaded: `consolidated*` holds the same weights once more.
+A folder in Hugging Face's layout, or a hub id `org/name`. Of that only configuration, tokenizer, exits and
+the safetensors named `model*` are downloaded: `consolidated*` holds the same weights once more.
 """
 
 from __future__ import annotations

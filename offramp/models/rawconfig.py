@@ -33,7 +33,7 @@ def flag(raw: dict[str, Any], key: str, default: bool) -> bool:
 
 
 def require(raw: dict[str, Any], key: str, only: Any) -> None:
-    """Raises CheckpointError where a feature has another value than the one supported (absent counts as it)."""
+    """Raises CheckpointError where a feature has another value than the supported one (absent is that)."""
     value = raw.get(key, only)
     if value != only:
         raise CheckpointError(f"config.json: {key} = {value!r} is not supported, only {only!r}")

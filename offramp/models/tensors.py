@@ -23,7 +23,7 @@ FLOATS = {"F64", "F32", "F16", "BF16"}
 def tensor_files(folder: Path) -> dict[str, Path]:
     """Tensor name -> the file that holds it.
 
-    Raises CheckpointError for damaged files, an index that does not fit its shards, and no safetensors at all.
+    Raises CheckpointError for damaged files, an index that does not fit its shards, and no safetensors.
     """
     if (folder / SINGLE).exists():
         return dict.fromkeys(_names(folder / SINGLE), folder / SINGLE)
@@ -40,7 +40,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 def read_tensors(
     files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors named in `shapes`, file by file. Raises CheckpointError naming the first that does not fit."""
+    """The tensors named in `shapes`, file by file. Raises CheckpointError naming one that does not fit."""
     for path in sorted({files[name] for name in shapes}):
         with _open(path) as file:
             for name in sorted(name for name in shapes if files[name] == path):

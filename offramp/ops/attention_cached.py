@@ -1,11 +1,12 @@
 """Decode attention of one row over its cache: each query's bits depend on its own visible entries alone.
 
-A query sees its own entry and those before it: F entries in full blocks of 16, and up to 16 in its own entry's
-block. Queries with the same F are computed together, always T of them, so no shape tells how many are valid or
-what lies behind. In the last block scores *and values* of unseen entries are replaced: they may be NaN.
+A query sees its own entry and those before it: F entries in full blocks of 16, and up to 16 in its own
+entry's block. Queries with the same F are computed together, always T of them, so no shape tells how many are
+valid or what lies behind. In the last block scores *and values* of unseen entries are replaced, as they may
+be NaN.
 
-Shapes: T queries, L entries, H query heads, G key-value heads (H = G * J), K head dim, M = T * J query rows of a
-key-value head, F entries of full blocks.
+Shapes: T queries, L entries, H query heads, G key-value heads (H = G * J), K head dim, M = T * J query rows
+of a key-value head, F entries of full blocks.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Elementwise functions whose bits do not depend on where a row lies in its tensor.
 
-PyTorch's CPU kernels run a vector loop over the flattened tensor and a scalar one over its end, and exp and log1p
-differ between the two in the last bit. They also split tensors of GRAIN elements and more between threads,
-anywhere. So rows are made whole vectors long, and what would be split is handed over row by row.
+PyTorch's CPU kernels run a vector loop over the flattened tensor and a scalar one over its end, and exp and
+log1p differ between the two in the last bit. They also split tensors of GRAIN elements and more between
+threads, anywhere. So rows are made whole vectors long, and what would be split is handed over row by row.
 
 Shapes: T rows, C elements a row.
 """

@@ -2,7 +2,7 @@
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T        y_t = h_t C_t + D x_t
 
-Shapes: R rows, T tokens, H heads = G groups of J, P head dim, N state, c chunks of Q tokens, z = c + 1 states.
+Shapes: R rows, T tokens, H heads = G groups of J, P head dim, N state, c chunks of Q tokens, z = c + 1.
 The heads of a group share B and C. dt arrives after its bias, softplus and clamp; A is negative. States and
 decays have dt's dtype, float32 at least.
 """
@@ -24,7 +24,7 @@ def ssd(
     chunk: int = 64,
     initial_RHPN: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """y `[R, T, H, P]` and the final state `[R, H, P, N]`: attention within chunks, recurrence between them."""
+    """y `[R, T, H, P]` and the final state `[R, H, P, N]`: attention in chunks, recurrence between them."""
     tokens, heads = dt_RTH.shape[1:]
     groups, dtype = B_RTGN.shape[2], dt_RTH.dtype
     xdt_RcQHP = _cut(x_RTHP * dt_RTH[..., None], chunk)
@@ -69,7 +69,7 @@ def _within_chunks(xdt_RcQHP: Tensor, log_RcQH: Tensor, B_RcGQN: Tensor, C_RcGQN
 def _between_chunks(
     added_RcHPN: Tensor, log_RcH: Tensor, initial_RHPN: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The state before each chunk, `[R, c, H, P, N]`, and after the last. added: what each leaves at its end."""
+    """The state before each chunk, `[R, c, H, P, N]`, and after the last. added: what each chunk leaves."""
     first = (
         torch.zeros_like(added_RcHPN[:, 0]) if initial_RHPN is None else initial_RHPN.to(added_RcHPN.dtype)
     )

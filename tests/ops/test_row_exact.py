@@ -1,4 +1,4 @@
-"""The contract of decode ops: a row's bits depend on that row alone, wherever it lies, whatever lies beside it."""
+"""The contract of decode ops: a row's bits depend on that row alone, wherever it lies."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _block(config: LlamaConfig) -> Block:
 
 
 def _rope_theta(raw: dict[str, Any]) -> float:
-    """From rope_parameters (newer configs) or rope_theta and rope_scaling; only plain rotations are supported."""
+    """From rope_parameters (newer) or rope_theta and rope_scaling; only plain rotations are supported."""
     for key in ("rope_parameters", "rope_scaling"):
         rope = raw.get(key) or {}
         if not isinstance(rope, dict):
