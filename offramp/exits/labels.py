@@ -22,18 +22,16 @@ Label = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def choice(logits: Tensor) -> Tensor:
-    """The greedy token `[...]`; ties go to the lowest id."""
-    ids = torch.arange(logits.shape[-1], device=logits.device)
-    best = logits.amax(-1, keepdim=True)
-    return torch.where(logits == best, ids, logits.shape[-1] - 1).amin(-1)
+    """The greedy token `[...]`; ties go to the lowest id, as `argmax` promises."""
+    return logits.argmax(-1)
 
 
 def rank(logits: Tensor, token: Tensor) -> Tensor:
     """How many tokens come before `token` `[...]` in `logits` `[..., V]`."""
-    ids = torch.arange(logits.shape[-1], device=logits.device)
+    ids = torch.arange(logits.shape[-1], dtype=torch.int32, device=logits.device)
     own = logits.gather(-1, token[..., None])
-    before = (logits > own) | ((logits == own) & (ids < token[..., None]))
-    return before.sum(-1)
+    before = (logits > own) | ((logits == own) & (ids < token[..., None].int()))
+    return before.sum(-1, dtype=torch.int32)  # all in 32 bits: this reads the vocabulary at every position
 
 
 def exact(exit_logits: Tensor, full_logits: Tensor, k: int = 1) -> Tensor:

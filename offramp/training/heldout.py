@@ -89,8 +89,7 @@ def heldout(
 
 def code(model: Model, texts: Sequence[str], encode: Encode) -> dict[str, Any]:
     """Bits per byte by reading: all nats / ln 2 / UTF-8 bytes. A document's windows share no context."""
-    start = _start(model)
-    rows = [row for text in texts for row in _code_rows([*start, *encode(text)], model)]
+    rows = [row for text in texts for row in _code_rows(_document(model, encode, text), model)]
     tally = _tally(model, rows)
     size = sum(len(text.encode()) for text in texts)
     bits = {name: nats / math.log(2) / size for name, nats in tally.nats.items()}
@@ -103,15 +102,14 @@ def answers(model: Model, asked: Sequence[dict[str, Any]], encode: Encode, decod
 
     The newline that ends an answer is left out of the agreement: it is always foreseen, and would flatter it.
     """
-    start = _start(model)
-    prompts = [[*start, *encode(item["prompt"])] for item in asked]
+    prompts = [_document(model, encode, item["prompt"]) for item in asked]
     replies = [decode(ids) for ids in greedy(model, prompts, NEW_TOKENS)]
     right: dict[str, list[bool]] = defaultdict(list)
     for item, reply in zip(asked, replies, strict=True):
         right[item["kind"]].append(_first_line(reply) == _first_line(item["answer"]))
     every = [hit for hits in right.values() for hit in hits]
     rows = [
-        Row([*prompt, *encode(item["answer"])], len(prompt))
+        Row([*prompt, *_continuation(model, encode, item["answer"])], len(prompt))
         for prompt, item in zip(prompts, asked, strict=True)
     ]
     return {
@@ -151,10 +149,15 @@ def _items(path: Path, count: int | None) -> list[dict[str, Any]]:
     return items if count is None else items[:: max(1, len(items) // count)][:count]
 
 
-def _start(model: Model) -> list[int]:
-    """The id that begins a document, where the model has one."""
-    bos = model.config.bos_token_id
-    return [] if bos is None else [bos]
+def _document(model: Model, encode: Encode, text: str) -> list[int]:
+    """The text's ids after the id that begins a document, where the model has one."""
+    ids, bos = encode(text), model.config.bos_token_id
+    return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
+
+def _continuation(model: Model, encode: Encode, text: str) -> list[int]:
+    """The text's ids alone, whatever the tokenizer puts before them."""
+    return _document(model, encode, text)[model.config.bos_token_id is not None :]
 
 
 def _code_rows(ids: list[int], model: Model) -> list[Row]:

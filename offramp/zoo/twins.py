@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from offramp.errors import UnknownName
+from offramp.files import write_whole
 from offramp.models.base import Model
-from offramp.models.checkpoint import save_model
+from offramp.models.checkpoint import load_model, save_model
 from offramp.models.families import family_for
 from offramp.models.initial import init_weights
 from offramp.registry import unknown
+from offramp.text import Text
+from offramp.training.heldout import heldout
 from offramp.training.loop import Limits, Outcome
 from offramp.training.pretrain import PretrainConfig, pretrain
 from offramp.training.progress import Callback, ignore
-from offramp.zoo.tokenizer import END_OF_TEXT_ID, VOCABULARY
+from offramp.zoo.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, VOCABULARY
 
 PARAMETERS = 4_500_000
 """What both have, within 5 %."""
@@ -59,8 +66,6 @@ TWINS: dict[str, dict[str, Any]] = {
 }
 """config.json of each, as `transformers` reads it."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-
 
 def build(twin: str, seed: int = 0) -> Model:
     """A twin with first weights. Raises UnknownName for one that does not exist."""
@@ -90,6 +95,25 @@ def run(
     outcome = pretrain(model, config, corpus, out / "run", device, limits, callback)
     if outcome.finished:
         save_model(model.to("cpu", torch.bfloat16), out / "model")
-        for name in TOKENIZER_FILES:
-            (out / "model" / name).write_bytes((corpus / name).read_bytes())
+        _save_tokenizer(corpus, out / "model")
     return outcome
+
+
+def measure(folder: Path, corpus: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Held-out numbers of a twin's checkpoint (see `training.heldout`), written to its `heldout.json` too."""
+    text = Text.load(folder)
+    found = heldout(load_model(folder, device=device), corpus, text.encode, text.decode)
+    write_whole(folder / "heldout.json", json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _save_tokenizer(corpus: Path, folder: Path) -> None:
+    """The corpus's tokenizer, which now puts the separator first: so began every training document."""
+    tokenizer = Tokenizer.from_file(str(corpus / "tokenizer.json"))
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{END_OF_TEXT} $A",
+        pair=f"{END_OF_TEXT} $A {END_OF_TEXT} $B",
+        special_tokens=[(END_OF_TEXT, END_OF_TEXT_ID)],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shutil.copyfile(corpus / "tokenizer_config.json", folder / "tokenizer_config.json")

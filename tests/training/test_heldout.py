@@ -50,7 +50,7 @@ def test_bits_per_byte() -> None:
 def test_greedy_is_one_row_at_a_time() -> None:
     model, prompts = (
         tiny_model(),
-        [ids[:length] for ids, length in zip(counting_documents(5, 9), range(2, 7))],
+        [ids[:length] for ids, length in zip(counting_documents(5, 9), range(2, 7), strict=True)],
     )
     for prompt, answer in zip(prompts, greedy(model, prompts, 4, rows=3), strict=True):
         ids = list(prompt)

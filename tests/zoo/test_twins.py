@@ -10,9 +10,11 @@ import torch
 
 from offramp.errors import UnknownName
 from offramp.models.checkpoint import load_model
+from offramp.text import Text
 from offramp.training.loop import Limits
 from offramp.training.pretrain import Phase, PretrainConfig
-from offramp.zoo.twins import PARAMETERS, TOKENIZER_FILES, TWINS, build, run
+from offramp.zoo.tokenizer import END_OF_TEXT_ID, save_tokenizer, train_tokenizer
+from offramp.zoo.twins import PARAMETERS, TWINS, build, run
 from tests.training.tiny import write_corpus
 
 
@@ -31,8 +33,7 @@ def test_unknown_twin() -> None:
 @pytest.mark.parametrize("twin", TWINS)
 def test_run_leaves_a_bf16_checkpoint(twin: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
-    for name in TOKENIZER_FILES:
-        (corpus / name).write_text("{}")
+    save_tokenizer(train_tokenizer(["a text", "another text"], 300), corpus)
     config = PretrainConfig(128, 64, (Phase(1.0, 0.5, 32),), warmup_steps=1)
     first = run(twin, corpus, tmp_path / "out", config=config, limits=Limits(max_seconds=0))
     assert not first.finished and not (tmp_path / "out" / "model").exists()
@@ -42,4 +43,6 @@ def test_run_leaves_a_bf16_checkpoint(twin: str, tmp_path: Path) -> None:
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "model" / "config.json").read_text())["dtype"] == "bfloat16"
-    assert model(torch.tensor([[0, 1, 2]])).isfinite().all()
+    ids = Text.load(tmp_path / "out" / "model").encode("a text")
+    assert ids[0] == END_OF_TEXT_ID and END_OF_TEXT_ID not in ids[1:]  # as every training document began
+    assert model(torch.tensor([ids])).isfinite().all()
