@@ -22,13 +22,10 @@ def test_everything_holds(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hundred", range(1, 7))
-def test_everything_holds_often(hundred: int) -> None:
-    assert {
-        seed: broken
-        for seed in range(100 * hundred, 100 * hundred + 40)
-        if (broken := failures(run_trial(seed)))
-    } == {}
+@pytest.mark.parametrize("ten", range(1, 31))
+def test_everything_holds_often(ten: int) -> None:
+    broken = {seed: failures(run_trial(seed)) for seed in range(10 * ten, 10 * ten + 10)}
+    assert not any(broken.values()), broken
 
 
 def test_never_is_no_exits() -> None:
