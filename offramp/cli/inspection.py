@@ -62,7 +62,7 @@ def _model(anatomy: Anatomy) -> Table:
 
 
 def _parts(anatomy: Anatomy) -> Table:
-    table = Table("part", title="where the bytes are")
+    table = Table("part", title=f"where the bytes are, as {anatomy.dtype}")
     for name in ("parameters", "MiB", "share"):
         table.add_column(name, justify="right")
     for part in anatomy.parts:

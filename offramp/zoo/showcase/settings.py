@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from offramp.engine.sequence import Request, Sampling
 from offramp.zoo.prompts import Prompt
 
-CODE_TOKENS, ANSWER_TOKENS = 40, 16
+CODE_TOKENS, ANSWER_TOKENS = 32, 16
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Setting:
 
 
 FULL = Setting("full depth", "none", policy="never")
-PAPER = Setting("paper: linear gate, project", "linear-last_block", "project")
+PAPER = Setting("paper: linear, project", "linear-last_block", "project")
 SKIP = Setting("Mamba gate, skip", "mamba", "skip")
 DEFER = Setting("Mamba gate, defer", "mamba", "defer")
 VERIFY = Setting("Mamba gate, verify", "mamba", "verify")
