@@ -44,8 +44,13 @@ def set_rate(optimizers: Iterable[Optimizer], factor: float) -> None:
 
 
 def update(optimizers: Sequence[Optimizer], parameters: Iterable[Tensor], loss: Tensor, clip: float) -> None:
-    """Backward, clip the gradients' norm, step every optimizer, forget the gradients. No device sync."""
+    """Backward, then `apply`."""
     torch.autograd.backward(loss)
+    apply(optimizers, parameters, clip)
+
+
+def apply(optimizers: Sequence[Optimizer], parameters: Iterable[Tensor], clip: float) -> None:
+    """Clip the gradients' norm, step every optimizer, forget the gradients. No device sync."""
     nn.utils.clip_grad_norm_(parameters, clip)
     for optimizer in optimizers:
         optimizer.step()

@@ -7,6 +7,7 @@ nothing here is tuned per architecture, so that a Transformer and a Mamba traine
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from offramp.models.base import Model
 from offramp.training.batches import Corpus, Generator, load_corpus
 from offramp.training.loop import Limits, Outcome, run
 from offramp.training.losses import joint_losses, total
-from offramp.training.optim import muon_and_adamw, set_rate, update
+from offramp.training.optim import apply, muon_and_adamw, set_rate
 from offramp.training.progress import Callback, StepReport, ignore
 from offramp.training.schedule import hold_then_decay
 
@@ -46,8 +47,9 @@ class PretrainConfig:
     """Everything that decides the weights a run ends with.
 
     tokens: read in all.   tokens_per_step: a step's rows times their length.
-    tokens_per_backward: a step's gradient is summed over pieces of this many tokens, so that a piece's activations
-    stay in the processor's cache (a half more tokens a second on a CPU than all 4,096 at once); None: one piece.
+    tokens_per_backward: a step's gradient is summed over pieces of this many tokens, so that a piece's
+    activations stay in the processor's cache (a half more tokens a second on a CPU than all 4,096 at once);
+    None: one piece.
     exit_weight: of the mean loss over exits.   exit_share: of positions, at which exits are read.
     last_block_weight: of the loss of one exit's hidden state through the last block; 0 leaves it out.
     compile: `torch.compile` every block.   precision: "bf16" (autocast, float32 master weights) or "f32".
@@ -72,9 +74,11 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         rows = sorted({phase.row_tokens for phase in self.phases})
-        if any(self.tokens_per_step % length for length in rows):
+        piece = self.tokens_per_backward or self.tokens_per_step
+        if any(piece % length for length in rows) or self.tokens_per_step % piece:
             raise UsageError(
-                f"a step of {self.tokens_per_step} tokens is no whole number of rows of {rows} tokens"
+                f"a step of {self.tokens_per_step} tokens in pieces of {piece} is no whole number of rows "
+                f"of {rows} tokens"
             )
         if self.tokens < self.tokens_per_step:
             raise UsageError(f"{self.tokens} tokens in all are less than one step of {self.tokens_per_step}")
@@ -84,6 +88,10 @@ class PretrainConfig:
     @property
     def steps(self) -> int:
         return self.tokens // self.tokens_per_step
+
+    @property
+    def pieces(self) -> int:
+        return self.tokens_per_step // (self.tokens_per_backward or self.tokens_per_step)
 
     def phase(self, step: int) -> Phase:
         """The phase that step number `step` is in."""
@@ -111,18 +119,30 @@ class PretrainJob:
     def advance(self, step: int) -> StepReport:
         config = self.config
         set_rate(self.optimizers, hold_then_decay(step, self.steps, config.warmup_steps, config.decay_share))
-        losses = self._losses(step)
-XX        seen = {name: value.detach() for name, value in {"loss": loss, **losses}.items()}
+        seen = self._accumulate(step)
+        apply(self.optimizers, self.model.parameters(), config.clip)
         return StepReport(seen, config.tokens_per_step)
 
-    def _losses(self, step: int) -> dict[str, Tensor]:
-        config, phase = self.config, self.config.phase(step)
+    def _accumulate(self, step: int) -> dict[str, Tensor]:
+        """Leave the gradient of the step's mean loss, piece by piece. Returns the losses."""
+        config = self.config
         generator = Generator(config.seed, step, self.device)
-        rows = config.tokens_per_step // phase.row_tokens
-        batch = self.corpus.batch(rows, phase.row_tokens, phase.qa_share, generator)
-        chosen_P = generator.positions(batch.inputs_RT.numel(), config.exit_share)
         draw = random.Random(f"{config.seed} {step}")
         bridged = draw.choice(self.after) if config.last_block_weight else None
+        seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
+        for _ in range(config.pieces):
+            losses = self._losses(step, generator, bridged)
+            losses["loss"] = total(losses, config.exit_weight, config.last_block_weight)
+            torch.autograd.backward(losses["loss"] / config.pieces)
+            for name, value in losses.items():
+                seen[name] = seen[name] + value.detach() / config.pieces
+        return seen
+
+    def _losses(self, step: int, generator: Generator, bridged: int | None) -> dict[str, Tensor]:
+        config, phase = self.config, self.config.phase(step)
+        rows = config.tokens_per_step // config.pieces // phase.row_tokens
+        batch = self.corpus.batch(rows, phase.row_tokens, phase.qa_share, generator)
+        chosen_P = generator.positions(batch.inputs_RT.numel(), config.exit_share)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             return joint_losses(self.model, batch, self.after, chosen_P, bridged)
 

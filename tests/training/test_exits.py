@@ -35,7 +35,13 @@ AFTER = (2, 4, 6)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A backbone that has learned something, so that its exits agree with it here and not there."""
     folder, model = tmp_path_factory.mktemp("backbone"), tiny_model()
-    config = PretrainConfig(128 * 30, 128, (Phase(1.0, 0.5, 16),), warmup_steps=4, precision="f32")
+    config = PretrainConfig(
+        tokens=128 * 30,
+        tokens_per_step=128,
+        phases=(Phase(1.0, 0.5, 16),),
+        warmup_steps=4,
+        precision="f32",
+    )
     pretrain(model, config, write_corpus(folder / "corpus"), folder / "run")
     return model.requires_grad_(False)
 

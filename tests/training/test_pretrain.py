@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 import torch
 
 from offramp.errors import DataError, OfframpError, UsageError
+from offramp.training.batches import Generator, load_corpus
 from offramp.training.loop import Limits
-from offramp.training.pretrain import Phase, PretrainConfig, pretrain
+from offramp.training.losses import total
+from offramp.training.pretrain import Phase, PretrainConfig, PretrainJob, pretrain
 from offramp.training.progress import Progress
 from tests.training.tiny import tiny_model, write_corpus
 
@@ -65,6 +68,24 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(corpus: Path, 
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_step_in_pieces_has_the_mean_of_their_gradients(corpus: Path) -> None:
+    config = replace(CONFIG, tokens_per_backward=64)
+    device = torch.device("cpu")
+    job = PretrainJob(tiny_model().train(), config, load_corpus(corpus, 32, device), device)
+    seen = job._accumulate(0)
+    gradient = job.model.embed.weight.grad
+    assert isinstance(gradient, torch.Tensor)
+    job.model.zero_grad()
+    generator = Generator(config.seed, 0, device)
+    bridged = random.Random(f"{config.seed} 0").choice(job.after)
+    pieces = [job._losses(0, generator, bridged) for _ in range(2)]
+    losses = [total(piece, config.exit_weight, config.last_block_weight) for piece in pieces]
+    mean = (losses[0] + losses[1]) / 2
+    mean.backward()
+    assert seen["loss"] == pytest.approx(float(mean.detach()))
+    assert torch.allclose(gradient, job.model.embed.weight.grad, atol=1e-6)
+
+
 def test_time_limit_stops_with_a_checkpoint(corpus: Path, tmp_path: Path) -> None:
     outcome = pretrain(tiny_model(), CONFIG, corpus, tmp_path / "run", limits=Limits(max_seconds=0))
     assert outcome.step == 1 and outcome.checkpoint.name == "step-00000001"
@@ -101,6 +122,7 @@ def test_divergence_is_an_error_and_leaves_no_checkpoint(corpus: Path, tmp_path:
     ("change", "words"),
     [
         ({"tokens_per_step": 100}, "no whole number of rows"),
+        ({"tokens_per_backward": 96}, "in pieces of 96"),
         ({"tokens": 64}, "less than one step"),
         ({"precision": "fp8"}, "bf16 or f32"),
     ],

@@ -22,7 +22,7 @@ from tests.training.tiny import write_corpus
 def test_size_and_depth(twin: str) -> None:
     model = build(twin)
     assert abs(sum(p.numel() for p in model.parameters()) / PARAMETERS - 1) < 0.05
-    assert len(model.blocks) >= 12 and model.config.tie_embeddings and model.config.context_length == 1024
+    assert len(model.blocks) >= 12 and model.config.tie_embeddings
 
 
 def test_unknown_twin() -> None:
@@ -34,7 +34,7 @@ def test_unknown_twin() -> None:
 def test_run_leaves_a_bf16_checkpoint(twin: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     save_tokenizer(train_tokenizer(["a text", "another text"], 300), corpus)
-    config = PretrainConfig(128, 64, (Phase(1.0, 0.5, 32),), warmup_steps=1)
+    config = PretrainConfig(tokens=128, tokens_per_step=64, phases=(Phase(1.0, 0.5, 32),), warmup_steps=1)
     first = run(twin, corpus, tmp_path / "out", config=config, limits=Limits(max_seconds=0))
     assert not first.finished and not (tmp_path / "out" / "model").exists()
     assert run(twin, corpus, tmp_path / "out", config=config).finished
