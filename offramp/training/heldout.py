@@ -103,7 +103,8 @@ def answers(model: Model, asked: Sequence[dict[str, Any]], encode: Encode, decod
     The newline that ends an answer is left out of the agreement: it is always foreseen, and would flatter it.
     """
     prompts = [_document(model, encode, item["prompt"]) for item in asked]
-    replies = [decode(ids) for ids in greedy(model, prompts, NEW_TOKENS)]
+    newline = _continuation(model, encode, "\n")[-1]
+    replies = [decode(ids) for ids in greedy(model, prompts, NEW_TOKENS, stop=newline)]
     right: dict[str, list[bool]] = defaultdict(list)
     for item, reply in zip(asked, replies, strict=True):
         right[item["kind"]].append(_first_line(reply) == _first_line(item["answer"]))

@@ -15,7 +15,7 @@ from offramp.training.greedy import greedy
 from offramp.training.heldout import answers, code, heldout
 from tests.training.tiny import counting_documents, tiny_model
 
-LETTERS = "\n" + "abcdefghijklmnopqrstuvwxyz" + "01234"
+LETTERS = "^\n" + "abcdefghijklmnopqrstuvwxyz" + "0123"  # id 0 begins a document
 
 
 def encode(text: str) -> list[int]:
@@ -57,6 +57,15 @@ def test_greedy_is_one_row_at_a_time() -> None:
         for _ in range(4):
             ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
         assert answer == ids[len(prompt) :]
+
+
+def test_greedy_ends_with_the_stop_token() -> None:
+    model, prompts = tiny_model(), [[0, 3], [0, 7, 8, 9], [0, 5, 5]]
+    whole = greedy(model, prompts, 6)
+    for stop in {whole[0][2], whole[1][4]}:
+        expected = [ids[: ids.index(stop) + 1] if stop in ids else ids for ids in whole]
+        assert greedy(model, prompts, 6, stop=stop) == expected
+        assert greedy(model, prompts[:1], 6, stop=stop) == expected[:1]
 
 
 def test_answers_are_judged_by_their_first_line() -> None:
