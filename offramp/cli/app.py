@@ -42,6 +42,7 @@ def build() -> App:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     app = build()
+    app.meta.suppress_keyboard_interrupt = False  # not inherited
     debug = bool(os.environ.get("OFFRAMP_DEBUG"))
 
     @app.meta.default
@@ -60,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return app(tokens, exit_on_error=False, print_error=False)
 
     try:
-        return app.meta(argv, exit_on_error=False, print_error=False) or 0
+        code = app.meta(argv, exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()
+        return code
     except (OfframpError, CycloptsError) as error:
         if debug:
             raise

@@ -61,7 +61,9 @@ def _ticker(progress: Progress, task: TaskID, twin: str) -> Tick:
 def _draw(reports: Sequence[TwinReport], out: Path, console: Console) -> None:
     """The two pictures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        console.print("No pictures: matplotlib is not installed. `pip install offramp[plot]` does it.")
+        console.print(
+            "No pictures: matplotlib is not installed. `pip install offramp[plot]` does it.", markup=False
+        )
         return
     from offramp.cli.picture_quality import draw_quality
     from offramp.cli.picture_text import draw_text

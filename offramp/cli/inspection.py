@@ -25,7 +25,7 @@ def run(model: str, as_json: bool, where: Where) -> None:
     if as_json:
         print(json.dumps(asdict(anatomy), ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for table in tables(anatomy):
         console.print(table)
     if not anatomy.exits:

@@ -35,5 +35,12 @@ def shade(depth: int, num_blocks: int) -> Shade | None:
     red, green, blue = (
         round(a + (b - a) * (at - low)) for a, b in zip(_VIRIDIS[low], _VIRIDIS[low + 1], strict=True)
     )
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 120  # ITU-R BT.601 luma
-    return Shade("#000000" if bright else "#ffffff", f"#{red:02x}{green:02x}{blue:02x}")
+    ink = "#000000" if _luminance(red, green, blue) > 0.179 else "#ffffff"  # where both contrast alike
+    return Shade(ink, f"#{red:02x}{green:02x}{blue:02x}")
+
+
+def _luminance(*rgb: int) -> float:
+    """WCAG 2's relative luminance, 0 to 1."""
+    parts = [part / 255 for part in rgb]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

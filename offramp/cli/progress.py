@@ -15,7 +15,7 @@ from offramp.training.progress import Progress as Report
 @contextmanager
 def training_bar(title: str) -> Iterator[Callback]:
     """Yields the callback to give to a training run. Without a terminal: one line a report."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
         yield lambda report: console.print(f"{title}: step {report.step} of {report.steps}, {losses(report)}")
         return

@@ -42,7 +42,7 @@ def train_exit_set(
             checkpoint.model, exits, documents, config, folder, callback=report, revision=model
         )
     if info is not None:
-        Console(highlight=False).print(metrics_table(folder.name, info.metrics))
+        Console(highlight=False, markup=False).print(metrics_table(folder.name, info.metrics))
         print(f"written to {folder}", file=sys.stderr)
     return ended(outcome)
 

@@ -1,0 +1,84 @@
+"""`offramp train`: exits that `generate` finds; an interrupted run goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offramp.training import exits as exits_training
+from offramp.training.loop import Outcome
+
+QUICK = ("--steps", "2", "--tokens-per-step", "64", "--length", "32")
+LINEAR = (*QUICK, "--gate", "linear")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "text.txt"
+    file.write_text("the quick brown fox jumps over the lazy dog\n" * 20)
+    return file
+
+
+def test_trained_exits_are_found_by_generate(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    result = run("train", bare_checkpoint, "--data", data, *LINEAR)
+    assert result.code == 0, result.err
+    assert "after 1" in result.out and "accuracy" in result.out
+    assert "finished 2 steps" in result.err
+    generated = run("generate", bare_checkpoint, "hello", "--max-tokens", "4")
+    assert "left after block  1   2   3  of 4" in generated.err
+
+
+def test_the_bridge_is_part_of_the_set_s_name(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    options = ("--bridge", "last_block", "--exits-at", "1,2")
+    assert run("train", bare_checkpoint, "--data", data, *LINEAR, *options).code == 0
+    assert (bare_checkpoint / "exits" / "linear-last_block" / "exits.json").is_file()
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    run: Any, bare_checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stopped = Outcome(1, 2, "interrupted", tmp_path / "step-1")
+    monkeypatch.setattr(exits_training, "run", lambda *_: stopped)
+    result = run("train", bare_checkpoint, "--data", data, *LINEAR)
+    assert (result.code, result.out) == (130, "")
+    assert "the same command continues from" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--gate", "liner"], 2, "Did you mean 'linear'"),
+        (["--bridge", "last"], 2, "last_block"),
+        (["--label", "exakt"], 2, "Did you mean 'exact'"),
+        (["--exits-at", "9"], 2, "9"),
+        (["--steps", "0"], 2, "at least 1"),
+        (["--bridge", "last_block", "--exits-at", "3"], 2, "saves nothing"),
+    ],
+)
+def test_impossible_exits(
+    run: Any, bare_checkpoint: Path, data: Path, options: list[str], code: int, said: str
+) -> None:
+    result = run("train", bare_checkpoint, "--data", data, *options)
+    assert result.code == code and said in result.err
+
+
+def test_missing_data(run: Any, bare_checkpoint: Path, tmp_path: Path) -> None:
+    result = run("train", bare_checkpoint, "--data", tmp_path / "none.txt", *QUICK)
+    assert result.code == 1 and "does not exist" in result.err
+
+
+def test_a_hub_model_needs_an_out_folder(run: Any, data: Path) -> None:
+    result = run("train", "someone/model", "--data", data, *LINEAR)
+    assert result.code == 2 and "--out" in result.err
+
+
+def test_unknown_twin(run: Any, tmp_path: Path) -> None:
+    result = run("pretrain", "tiny-transfomer", "--corpus", tmp_path, "--out", tmp_path / "out")
+    assert result.code == 2 and "Did you mean 'tiny-transformer'" in result.err
+
+
+def test_pretrain_names_what_the_corpus_lacks(run: Any, tmp_path: Path) -> None:
+    result = run("pretrain", "tiny-mamba2", "--corpus", tmp_path, "--out", tmp_path / "out")
+    assert result.code == 1 and "train.bin" in result.err
