@@ -17,7 +17,9 @@ def training_bar(title: str) -> Iterator[Callback]:
     """Yields the callback to give to a training run. Without a terminal: one line a report."""
     console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
-        yield lambda report: console.print(f"{title}: step {report.step} of {report.steps}, {losses(report)}")
+        yield lambda report: console.print(
+            f"{title}: step {report.step} of {report.steps}, {losses(report)}", soft_wrap=True
+        )
         return
     columns = (
         TextColumn("{task.description}"),

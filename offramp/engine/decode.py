@@ -89,7 +89,9 @@ def final(frontier: Frontier, row: Sequence, logits_V: Tensor) -> list[TokenEven
     row.stats.head_rows += 1
     if _is_nan(logits_V):
         return [row.fail(frontier.depth(None))]
-    return [row.commit(choose(logits_V, row.tokens, row.request.sampling), frontier.depth(None), drafted=False)]
+    return [
+        row.commit(choose(logits_V, row.tokens, row.request.sampling), frontier.depth(None), drafted=False)
+    ]
 
 
 def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.mixers.identity import Identity
-from offramp.models.base import Model
+from offramp.models.base import Block, Model
 from offramp.propagation.base import Part, Propagation, Stack, Stateful
 
 CELL = 256
@@ -88,7 +89,7 @@ class Frontier:
 
         return [
             Segment(
-                blocks=tuple(part(self.model.blocks[i]) for i in range(start, stop)),
+                blocks=tuple(part(cast(Block, self.model.blocks[i])) for i in range(start, stop)),
                 exit=exit,
                 gate=part(exit.gate) if exit else None,
                 bridge=part(exit.bridge) if exit else None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from offramp.errors import ExitsError, UsageError
-from offramp.exits.store import ExitsInfo, ExitSet, load_exits
+from offramp.exits.store import ExitSet, ExitsInfo, load_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import fingerprint, load_model, local_folder
 from offramp.registry import unknown
@@ -72,7 +72,9 @@ def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:
     for candidate in (folder / "exits" / str(wanted), Path(wanted)):
         if (candidate / "exits.json").is_file():
             return candidate
-    raise ExitsError(unknown("exits", str(wanted), exits_of(folder)) + " Or give a folder that holds exits.json.")
+    raise ExitsError(
+        unknown("exits", str(wanted), exits_of(folder)) + " Or give a folder that holds exits.json."
+    )
 
 
 def exits_of(folder: Path) -> list[str]:

@@ -116,7 +116,9 @@ class _Walker:
         inputs_1TD = hidden[-2].clone()
         for t in range(len(self.tokens) - 1 - self.run, len(self.tokens)):
             e = self.left[t]
-            after = exit.after if t == len(self.tokens) - 1 else self.exits[e].after if e is not None else None
+            after = (
+                exit.after if t == len(self.tokens) - 1 else self.exits[e].after if e is not None else None
+            )
             if after is not None:
                 inputs_1TD[:, t] = hidden[after][:, t]
         return self.model.logits(self.model.blocks[-1](inputs_1TD)[:, -1])

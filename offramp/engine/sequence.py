@@ -34,7 +34,9 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "a number >= 0 (0 is greedy)")
+        _require(
+            0 <= self.temperature < math.inf, "temperature", self.temperature, "a number >= 0 (0 is greedy)"
+        )
         _require(self.top_k >= 0, "top_k", self.top_k, "a count >= 0 (0 is off)")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
         _require(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from offramp.mixers.base import Mixer, State
 from offramp.mixers.identity import Identity
+from offramp.ops.norm import RMSNorm
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,11 @@ class Gate(nn.Module, ABC):
     def __init__(self, config: ExitConfig) -> None:
         super().__init__()
         width = config.bottleneck or config.hidden_size
-        self.norm = (
-            nn.RMSNorm(config.hidden_size, eps=config.norm_eps) if config.norm else nn.Identity()
-        )
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps) if config.norm else nn.Identity()
         self.mixer = self.make_mixer(width)
         linear_only = isinstance(self.mixer, Identity)
-        self.down = nn.Identity() if linear_only or config.bottleneck is None else nn.Linear(config.hidden_size, width)
+        narrow = config.bottleneck is not None and not linear_only
+        self.down = nn.Linear(config.hidden_size, width) if narrow else nn.Identity()
         self.out = nn.Linear(config.hidden_size if linear_only else width, 1)
 
     @abstractmethod
@@ -114,5 +114,3 @@ class Exit(nn.Module):
     def __init__(self, after: int, gate: Gate, bridge: Bridge) -> None:
         super().__init__()
         self.after, self.gate, self.bridge = after, gate, bridge
-
-

@@ -24,7 +24,7 @@ from offramp.ops.norm import RMSNorm, at_least_float32, gated_group_norm
 from offramp.ops.rowwise import rowwise
 from offramp.ops.ssd import ssd, ssm_read, ssm_update
 
-CHUNK = 64
+CHUNK = 32
 
 
 @dataclass

@@ -33,7 +33,9 @@ class ModelConfig:
 class Block(nn.Module):
     """norm -> mixer -> residual, then norm -> mlp -> residual where there is an MLP (Mamba blocks have none)."""
 
-    def __init__(self, norm: nn.Module, mixer: Mixer, mlp_norm: nn.Module | None, mlp: nn.Module | None) -> None:
+    def __init__(
+        self, norm: nn.Module, mixer: Mixer, mlp_norm: nn.Module | None, mlp: nn.Module | None
+    ) -> None:
         super().__init__()
         self.norm, self.mixer, self.mlp_norm, self.mlp = norm, mixer, mlp_norm, mlp
 

@@ -44,11 +44,11 @@ class CorpusPlan:
 
     seed: int = 0
     qa_tokens: int = 10_000_000
-    story_share: float = 2 / 3
+    story_share: float = 0.45
     stories_per_test: int = 400
     bpe_code_documents: int = 2_500
     bpe_qa_rows: int = 10_000
-    entities: int = 160
+    entities: int = 120
     split: library.SplitPlan = library.SplitPlan()
 
 

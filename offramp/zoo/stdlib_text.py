@@ -88,7 +88,7 @@ def is_table(text: str, bound: float = 0.5) -> bool:
     return sum(bool(_TABLE_LINE.match(line)) for line in lines) > bound * len(lines)
 
 
-def split(sources: Iterable[Source], plan: SplitPlan = SplitPlan()) -> Splits:  # noqa: B008 (frozen)
+def split(sources: Iterable[Source], plan: SplitPlan = SplitPlan()) -> Splits:
     """Assign files to splits in the order of their paths' hashes, then drop held-out near-duplicates."""
     documents: dict[str, list[Document]] = {TRAIN: [], CALIBRATION: [], TEST: []}
     reserve = {TEST: int(plan.test * plan.spare), CALIBRATION: int(plan.calibration * plan.spare)}

@@ -13,7 +13,7 @@ _CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "bos_token": END_OF_TEXT,
     "eos_token": END_OF_TEXT,
-    "model_max_length": 1024,
+    "model_max_length": 512,
     "clean_up_tokenization_spaces": False,
 }
 

@@ -21,7 +21,7 @@ from offramp.registry import unknown
 from offramp.text import Text
 from offramp.training.heldout import heldout
 from offramp.training.loop import Limits, Outcome
-from offramp.training.pretrain import PretrainConfig, pretrain
+from offramp.training.pretrain import Phase, PretrainConfig, pretrain
 from offramp.training.progress import Callback, ignore
 from offramp.zoo.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, VOCABULARY
 
@@ -30,8 +30,8 @@ PARAMETERS = 4_500_000
 
 _BOTH: dict[str, Any] = {
     "vocab_size": VOCABULARY,
-    "num_hidden_layers": 16,
-    "max_position_embeddings": 1024,
+    "num_hidden_layers": 12,
+    "max_position_embeddings": 512,
     "tie_word_embeddings": True,
     "bos_token_id": END_OF_TEXT_ID,
     "eos_token_id": END_OF_TEXT_ID,
@@ -43,7 +43,7 @@ TWINS: dict[str, dict[str, Any]] = {
     | {
         "model_type": "llama",
         "hidden_size": 160,
-        "intermediate_size": 368,
+        "intermediate_size": 544,
         "num_attention_heads": 5,
         "num_key_value_heads": 1,
         "head_dim": 32,
@@ -53,18 +53,27 @@ TWINS: dict[str, dict[str, Any]] = {
     "tiny-mamba2": _BOTH
     | {
         "model_type": "mamba2",
-        "hidden_size": 176,
+        "hidden_size": 216,
         "expand": 2,
-        "num_heads": 11,
-        "head_dim": 32,
-        "state_size": 128,
+        "num_heads": 9,
+        "head_dim": 48,
+        "state_size": 64,
         "n_groups": 1,
         "conv_kernel": 4,
-        "chunk_size": 64,
+        "chunk_size": 32,
         "layer_norm_epsilon": 1e-5,
     },
 }
 """config.json of each, as `transformers` reads it."""
+
+RECIPE = PretrainConfig(
+    tokens=6_500_000,
+    tokens_per_step=4096,
+    tokens_per_backward=1024,
+    phases=(Phase(0.25, 0.5, 256), Phase(0.85, 0.23, 256), Phase(1.0, 0.23, 512)),
+    exit_share=0.125,
+)
+"""What the bundled weights were trained with: an hour of two CPU cores for the slower twin."""
 
 
 def build(twin: str, seed: int = 0) -> Model:
@@ -90,7 +99,7 @@ def run(
     The run's own checkpoints go to `out/run`; the same call continues from there.
     Raises UnknownName for the twin, DataError for the corpus, UsageError for an impossible or other config.
     """
-    config = config or PretrainConfig()
+    config = config or RECIPE
     model = build(twin, config.seed)
     outcome = pretrain(model, config, corpus, out / "run", device, limits, callback)
     if outcome.finished:
