@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 from rich.console import Console
 
@@ -17,15 +18,7 @@ from offramp.zoo.bundled import resolve
 
 def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choosing, where: Where) -> None:
     """Load, generate, show. Raises the library's errors."""
-    sampling = Sampling(
-        choosing.temperature,
-        choosing.top_k,
-        choosing.top_p,
-        choosing.min_p,
-        choosing.repetition_penalty,
-        choosing.penalty_window,
-        choosing.seed,
-    )
+    sampling = Sampling(**asdict(choosing))
     checkpoint = load(resolve(model), leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
     request = Request(
         prompt=encode(checkpoint, prompt, reply.chat),

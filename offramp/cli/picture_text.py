@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from offramp.cli.demo_report import pieces
 from offramp.cli.palette import shade
+from offramp.cli.shading import harmless
 from offramp.zoo.showcase.settings import SKIP, VERIFY
 from offramp.zoo.showcase.show import TwinReport
 
@@ -64,7 +66,9 @@ def draw_text(report: TwinReport, path: Path, settings: Sequence[str] = (VERIFY.
         top += max((cell.line for cell in cells), default=0) + 3
     _legend(axes, top, report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a box stands for what the font lacks
+        FigureCanvasAgg(figure).print_png(str(path))
 
 
 def _page(lines: int) -> tuple[Figure, Axes]:
@@ -93,7 +97,7 @@ def _write(axes: Axes, cells: Sequence[Cell], top: int, num_blocks: int) -> None
 
 def _safe(text: str) -> str:
     """Matplotlib takes text between two $ for a formula."""
-    return text.replace("$", r"\$")
+    return harmless(text).replace("$", r"\$")
 
 
 def _legend(axes: Axes, line: int, report: TwinReport) -> None:

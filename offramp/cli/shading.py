@@ -20,6 +20,11 @@ _CONTROL = {code: "\ufffd" for code in (*range(9), *range(11, 32), 127, *range(1
 """What a model must not send to a terminal: everything that moves its cursor but tab and line feed."""
 
 
+def harmless(text: str) -> str:
+    """The text with U+FFFD for every such character."""
+    return text.translate(_CONTROL)
+
+
 def style(depth: int, num_blocks: int) -> Style:
     """rich's style for a depth."""
     colours = shade(depth, num_blocks)
@@ -30,7 +35,7 @@ def shaded(pieces: Iterable[tuple[str, int]], num_blocks: int) -> RichText:
     """(text, depth) pairs as one rich text."""
     text = RichText()
     for piece, depth in pieces:
-        text.append(piece.translate(_CONTROL), style(depth, num_blocks))
+        text.append(harmless(piece), style(depth, num_blocks))
     return text
 
 
@@ -41,7 +46,7 @@ def painted(piece: str, depth: int, num_blocks: int, console: Console) -> str:
     """
     if not console.is_terminal:
         return piece
-    piece = piece.translate(_CONTROL)
+    piece = harmless(piece)
     system = None if console.no_color else _SYSTEMS.get(console.color_system or "")
     if system is None:
         return piece

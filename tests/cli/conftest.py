@@ -10,6 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from offramp.cli import demonstration
 from offramp.cli.app import main
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import build_exits
@@ -17,6 +18,7 @@ from offramp.exits.store import ExitsInfo, save_exits
 from offramp.models.checkpoint import fingerprint, load_model, save_model
 from offramp.models.families import family_for
 from offramp.models.initial import init_weights
+from offramp.zoo.prompts import Prompt
 
 BLOCKS, CONTEXT = 4, 64
 
@@ -50,14 +52,34 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of four blocks, a tokenizer of bytes, an exit set named linear. Only to be read."""
     folder = tmp_path_factory.mktemp("checkpoint")
     write_checkpoint(folder)
+    write_exits(folder, "linear", "none", (1, 2))
+    return folder
+
+
+def write_exits(folder: Path, gate: str, bridge: str, after: tuple[int, ...]) -> None:
+    """Random exits beside the checkpoint in `folder`, named as `offramp train` names them."""
     model = load_model(folder)
-    config = ExitConfig("linear", "none", (1, 2), model.config.hidden_size, 1e-5)
+    config = ExitConfig(gate, bridge, after, model.config.hidden_size, 1e-5)
     torch.manual_seed(0)
     info = ExitsInfo(
         "llama", fingerprint(model), "exact", metrics={"after1": {"accuracy": 0.5, "auroc": None}}
     )
-    save_exits(build_exits(config, BLOCKS), info, folder / "exits" / "linear")
-    return folder
+    name = gate if bridge == "none" else f"{gate}-{bridge}"
+    save_exits(build_exits(config, BLOCKS), info, folder / "exits" / name)
+
+
+@pytest.fixture
+def twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one twin, random, with the exit sets and short prompts that the demo wants."""
+    monkeypatch.setattr(demonstration, "TWINS", ["tiny-llama"])
+    prompts = [Prompt("code", "def f():", None, "test"), Prompt("facts", "Who?", " nobody", "test")]
+    monkeypatch.setattr(demonstration, "load_prompts", lambda: prompts)
+    folder = tmp_path / "twins" / "tiny-llama"
+    folder.mkdir(parents=True)
+    write_checkpoint(folder)
+    write_exits(folder, "linear", "last_block", (1, 2))
+    write_exits(folder, "mamba", "none", (1, 2))
+    return folder.parent
 
 
 @pytest.fixture

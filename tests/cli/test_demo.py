@@ -14,7 +14,7 @@ from offramp.cli.demo_report import print_report
 from offramp.engine.sequence import Generation, Stats, TokenEvent
 from offramp.zoo.prompts import Prompt
 from offramp.zoo.showcase.quality import Quality, Trial
-from offramp.zoo.showcase.settings import SETTINGS, Task
+from offramp.zoo.showcase.settings import FULL, SETTINGS, VERIFY, Setting, Task
 from offramp.zoo.showcase.show import TwinReport
 
 REPLY = (("\n    return", 2), (" cost", 4), (" $1\t$2", 3))
@@ -30,15 +30,27 @@ def report() -> TwinReport:
     return TwinReport("tiny-twin", 4, (2, 3), rows, trials, times, 1.04, (2, 3), rows[:2])
 
 
+def row_of(setting: Setting, text: str) -> str:
+    """The setting's line in the table."""
+    lines = text.splitlines()
+    return next(line for line in lines if line.lstrip().startswith(setting.name) and "%" in line)
+
+
 def test_the_table_fits_a_terminal_of_80_columns() -> None:
     out = io.StringIO()
     print_report(report(), Console(file=out, width=80, color_system=None))
     text = out.getvalue()
     assert "…" not in text
-    row = next(
-        line for line in text.splitlines() if line.lstrip().startswith(SETTINGS[1].name) and "%" in line
-    )
-    assert row.split()[-8:] == ["50.0%", "2.2", "-12%", "75%", "3/12", "4/7", "25%", "0.50"]
+    assert row_of(SETTINGS[1], text).split()[-8:] == [
+        "50.0%",
+        "2.2",
+        "-12%",
+        "75%",
+        "3/12",
+        "4/7",
+        "25%",
+        "0.50",
+    ]
     assert "1.04" in text, "full depth against itself"
     assert "2 of 3 replies" in text and "bound by dispatch" in text
 
@@ -82,3 +94,13 @@ def test_missing_twins_are_named(run: Any, tmp_path: Path) -> None:
     result = run("demo", "--checkpoints", tmp_path)
     assert result.code == 1
     assert "tiny-transformer" in result.err and "offramp pretrain" in result.err
+
+
+def test_the_whole_demo(run: Any, twins: Path, tmp_path: Path) -> None:
+    """Random gates draft nonsense; `verify` must not let any of it through, greedy or sampled."""
+    result = run("demo", "--checkpoints", twins, "--out", tmp_path / "out", "--seconds", "0")
+    assert result.code == 0, result.err
+    for setting in (FULL, VERIFY):
+        assert "2/2" in row_of(setting, result.out)
+    assert "verify equals full depth in 1 of 1 replies" in result.out
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"depth.png", "quality.png"}
