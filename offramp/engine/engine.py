@@ -6,7 +6,7 @@ It speaks token ids; text is only watched for stop strings and handed on with th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -38,7 +38,7 @@ class Engine:
     def __init__(
         self,
         model: Model,
-        exits: Sequence[Exit] | None = None,
+        exits: Iterable[Exit] | None = None,
         text: Text | None = None,
         *,
         slots: int = 1,

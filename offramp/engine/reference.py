@@ -10,7 +10,7 @@ Shapes: T tokens so far, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from offramp.registry import find
 
 
 @torch.inference_mode()
-def reference(model: Model, exits: Sequence[Exit], request: Request) -> list[tuple[int, int]]:
+def reference(model: Model, exits: Iterable[Exit], request: Request) -> list[tuple[int, int]]:
     """(token, depth) of each generated token; only EOS and max_tokens end it.
 
     Raises UsageError for a propagation that has no stateless form.
@@ -41,11 +41,11 @@ def reference(model: Model, exits: Sequence[Exit], request: Request) -> list[tup
 
 
 class _Walker:
-    """left[t]: the exit at which token t left; None: it reached the end. run: tokens that left since the last that did."""
+    """left[t]: the exit at which token t left, None if it reached the end. run: tokens that left since one did."""
 
-    def __init__(self, model: Model, exits: Sequence[Exit], request: Request) -> None:
-        self.model, self.exits, self.request = model, exits, request
-        thresholds = request.thresholds * (len(exits) if len(request.thresholds) == 1 else 1)
+    def __init__(self, model: Model, exits: Iterable[Exit], request: Request) -> None:
+        self.model, self.exits, self.request = model, tuple(exits), request
+        thresholds = request.thresholds * (len(self.exits) if len(request.thresholds) == 1 else 1)
         self.policy = find("offramp.policies", request.policy, ExitPolicy)(thresholds)
         self.memory: Memory = self.policy.init_state()
         self.tokens = list(request.prompt)

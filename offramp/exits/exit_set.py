@@ -51,8 +51,8 @@ def build_exits(config: ExitConfig, num_blocks: int | None = None) -> ExitSet:
     Raises UnknownName for a gate or bridge that does not exist, UsageError for impossible positions.
     """
     check_positions(config.after, num_blocks)
-    gate = find("offramp.exits.gates", config.gate, Gate)  # type: ignore[type-abstract]
-    bridge = find("offramp.exits.bridges", config.bridge, Bridge)  # type: ignore[type-abstract]
+    gate = find("offramp.exits.gates", config.gate, Gate)
+    bridge = find("offramp.exits.bridges", config.bridge, Bridge)
     if bridge.borrows_last_block and num_blocks is not None and config.after[-1] == num_blocks - 1:
         raise UsageError(
             f"an exit after block {num_blocks - 1} of {num_blocks} with bridge {config.bridge!r} saves "

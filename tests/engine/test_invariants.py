@@ -69,11 +69,23 @@ def test_never_equals_no_exits(setup: Tiny) -> None:
 def test_verify_equals_plain(setup: Tiny) -> None:
     """Greedy and sampled, log-probabilities included, whatever the gates say."""
     engine, plain, drafts, accepted = setup.engine(), setup.plain(), 0, 0
-    for request in requests(5, 12, "verify"):
+    for request in requests(5, 6, "verify"):
         reply = engine.generate(request)
         assert said(reply) == said(plain.generate(request))
         drafts, accepted = drafts + reply.stats.drafts, accepted + reply.stats.accepted
     assert drafts > accepted > 0, "the sample must hold accepted and rejected drafts"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bridge", ["none", "last_block"])
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_verify_equals_plain_often(backbone: str, gate: str, bridge: str) -> None:
+    """2,400 sequences over all cases; a failure names the request that reproduces it."""
+    setup = tiny(backbone, gate, bridge, seed=77)
+    engine, plain = setup.engine(), setup.plain()
+    for request in requests(55, 100, "verify"):
+        assert said(engine.generate(request)) == said(plain.generate(request)), request
 
 
 @torch.inference_mode()

@@ -36,6 +36,7 @@ _LLAMA = _COMMON | dict(
     num_key_value_heads=2,
     head_dim=16,
     rms_norm_eps=1e-5,
+    rope_theta=10000.0,
     tie_word_embeddings=False,
 )
 _MAMBA2 = _COMMON | dict(

@@ -9,7 +9,7 @@ from offramp.models.base import Family
 
 def all_families() -> list[Family]:
     """One of each, in the order of their files' names."""
-    base: type[Family] = Family  # type: ignore[type-abstract]
+    base: type[Family] = Family
     return [registry.find(__name__, name, base)() for name in registry.names(__name__)]
 
 

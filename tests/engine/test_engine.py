@@ -1,0 +1,219 @@
+"""The engine as its user meets it: streams, slots, limits, refusals, numbers that are none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import CONTEXT, VOCAB, Tiny, tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from offramp.engine.engine import Engine
+from offramp.engine.frontier import CELL
+from offramp.engine.reference import reference
+from offramp.engine.sequence import Request, Sampling
+from offramp.errors import CapacityError, UnknownName, UsageError
+from offramp.text import Text
+
+PROMPT = (5, 6, 7)
+
+
+@pytest.fixture(scope="module")
+def llama() -> Tiny:
+    return tiny("llama", "mamba", seed=1)
+
+
+@pytest.fixture(scope="module")
+def mamba() -> Tiny:
+    return tiny("mamba2", "transformer", "last_block", seed=2)
+
+
+def letters() -> Text:
+    """A tokenizer of one letter an id: `a` is 1; id 0 ends."""
+    alphabet = (
+        {"<end>": 0} | {chr(96 + i): i for i in range(1, 27)} | {chr(38 + i): i for i in range(27, VOCAB)}
+    )
+    tokenizer = Tokenizer(models.BPE(alphabet, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return Text(tokenizer, {"eos_token": "<end>"})
+
+
+def test_whole_reply_is_the_fold_of_the_stream(llama: Tiny) -> None:
+    engine = Engine(llama.model, llama.exits, letters(), max_len=CONTEXT)
+    request = Request(PROMPT, max_tokens=20)
+    events, reply = list(engine.stream(request)), engine.generate(request)
+    assert reply.tokens == tuple(event.token for event in events)
+    assert reply.text == "".join(event.text for event in events)
+    assert reply.text == letters().decode([t for t in reply.tokens if t])
+    assert [event.index for event in events] == list(range(len(events)))
+    assert [event.finish is not None for event in events] == [False] * (len(events) - 1) + [True]
+
+
+@pytest.mark.parametrize("propagation", ["verify", "defer"])
+def test_stop_string_ends_the_reply_and_is_no_part_of_it(llama: Tiny, propagation: str) -> None:
+    engine = Engine(llama.model, llama.exits, letters(), max_len=CONTEXT)
+    whole = engine.generate(Request(PROMPT, propagation, max_tokens=40, ignore_eos=True, policy="always"))
+    stop = whole.text[11:14]
+    cut = engine.generate(
+        Request(PROMPT, propagation, max_tokens=40, ignore_eos=True, policy="always", stop=(stop,))
+    )
+    assert cut.finish == "stop"
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.tokens == whole.tokens[: len(cut.tokens)]
+
+
+def test_two_streams_read_in_turn(llama: Tiny) -> None:
+    engine = llama.engine(slots=2)
+    asked = [Request(PROMPT, max_tokens=9), Request((9, 8), "defer", "always", max_tokens=12)]
+    streams = [engine.stream(request) for request in asked]
+    got: list[list[int]] = [[], []]
+    while any(streams):
+        for i, stream in enumerate(streams):
+            if stream is not None and (event := next(stream, None)) is not None:
+                got[i].append(event.token)
+            else:
+                streams[i] = None  # type: ignore[call-overload]
+    assert [tuple(tokens) for tokens in got] == [llama.engine().generate(request).tokens for request in asked]
+
+
+def test_leaving_a_stream_early_frees_its_slot(llama: Tiny) -> None:
+    engine = llama.engine()
+    for _ in range(3):
+        stream = engine.stream(Request(PROMPT, max_tokens=50))
+        next(stream)
+        stream.close()
+    assert engine.generate(Request(PROMPT, max_tokens=5)).finish
+
+
+@torch.inference_mode()
+def test_slots_remember_nothing_of_former_owners(mamba: Tiny) -> None:
+    """One-token prompts after long ones, with everything a slot holds set to NaN between them."""
+    alone = {p: mamba.engine().generate(Request(p, max_tokens=12)).tokens for p in [(4,), (7, 8, 9)]}
+    engine = mamba.engine()
+    for prompt in [(7, 8, 9), (4,), (7, 8, 9), (4,)]:
+        for segment in engine.frontier.segments:
+            segment.ring.fill_(math.nan)
+            for part in segment.parts:
+                for value in vars(part.state).values():
+                    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 2:
+                        value.fill_(math.nan)
+        assert engine.generate(Request(prompt, max_tokens=12)).tokens == alone[prompt]
+
+
+def test_prompts_of_several_cells(mamba: Tiny, llama: Tiny) -> None:
+    """Prompts longer than a cell, one token around its border: as transformers-style whole sequences say."""
+    for setup in (llama, mamba):
+        config = replace(setup.model.config, context_length=2 * CELL + 40)
+        model = setup.model
+        model.config = config
+        for length in (CELL - 1, CELL, CELL + 1, 2 * CELL + 3):
+            prompt = tuple(1 + i * 7 % (VOCAB - 1) for i in range(length))
+            request = Request(prompt, "verify", "always", max_tokens=6, ignore_eos=True)
+            said = Engine(model, setup.exits, max_len=2 * CELL + 40).generate(request)
+            assert (
+                list(said.tokens) == [token for token, _ in reference(model, (), request)][: len(said.tokens)]
+            )
+        model.config = replace(config, context_length=CONTEXT)
+
+
+@pytest.mark.parametrize("propagation", ["verify", "defer", "project"])
+@pytest.mark.parametrize("policy", ["gate", "confidence"])
+def test_engine_equals_the_stateless_reference(propagation: str, policy: str) -> None:
+    for number, backbone in enumerate(["llama", "mistral", "mamba2", "mamba2-groups"]):
+        for bridge in ("none", "last_block"):
+            setup = tiny(
+                backbone, ("linear", "transformer", "mamba")[number % 3], bridge, 50 + number, torch.float64
+            )
+            threshold = 0.5 if policy == "gate" else 0.15
+            request = Request(
+                PROMPT, propagation, policy, (threshold,), sampling=Sampling(0.8, seed=1), max_tokens=25
+            )
+            said = [(e.token, e.depth) for e in setup.engine().generate(request).events]
+            slow = reference(setup.model, setup.exits, request)
+            if propagation == "verify":  # the reference drafts nothing: its depths are the full model's
+                said, slow = [(t, 8) for t, _ in said], [(t, 8) for t, _ in slow]
+            assert said == slow
+
+
+def test_fast_tier_agrees_within_its_promise(llama: Tiny, mamba: Tiny) -> None:
+    """Unpadded chunks: where a token differs, the two best must have been within 1e-4."""
+    for setup in (llama, mamba):
+        request = Request(PROMPT, "verify", max_tokens=60, ignore_eos=True)
+        exact, fast = setup.engine().generate(request), setup.engine(tier="fast").generate(request)
+        assert setup.engine(tier="fast").tier.name == "tolerance"
+        pairs = zip(exact.events, fast.events, strict=True)
+        first = next(((a, b) for a, b in pairs if a.token != b.token), None)
+        assert first is None or abs(first[0].logprob - first[1].logprob) < 1e-4
+
+
+@pytest.mark.parametrize("propagation", ["verify", "defer", "project", "skip"])
+def test_nan_ends_the_row_where_the_full_model_meets_it(propagation: str) -> None:
+    """A token whose embedding is NaN: the row ends when it would be consumed, and its neighbour notices nothing."""
+    setup = tiny("llama", "mamba", seed=4)
+    plain = setup.plain().generate(Request(PROMPT, max_tokens=30, ignore_eos=True))
+    poison = next(token for token in plain.tokens[3:] if token not in (*PROMPT, 2, *plain.tokens[:3]))
+    with torch.no_grad():
+        setup.model.embed.weight[poison] = math.nan
+    first = plain.tokens.index(poison)
+    engine = setup.engine(slots=2)
+    request = Request(PROMPT, propagation, "gate", max_tokens=30, ignore_eos=True)
+    clean = Request((2, 2), propagation, "never", max_tokens=30)
+    numbers = [engine.add(request), engine.add(clean)]
+    events = []
+    while len([event for event in events if event.finish]) < 2:
+        events += engine.step()
+    tokens = {n: [event.token for event in events if event.request == n] for n in numbers}
+    ends = {event.request: event.finish for event in events if event.finish}
+    if propagation == "verify":
+        assert tokens[numbers[0]] == [*plain.tokens[: first + 1], -1]
+    assert ends[numbers[0]] == "nan" or poison not in tokens[numbers[0]]
+    assert tokens[numbers[1]] == list(setup.engine().generate(clean).tokens)
+
+
+def test_nan_gates_and_bridges_mean_stay(llama: Tiny) -> None:
+    setup = tiny("llama", "linear", seed=5)
+    with torch.no_grad():
+        for exit in setup.exits:
+            exit.gate.out.bias.fill_(math.nan)
+    reply = setup.engine().generate(Request(PROMPT, "skip", "always", max_tokens=10, ignore_eos=True))
+    assert {event.depth for event in reply.events} == {8}
+
+
+def test_refusals_say_what_would_have_worked(llama: Tiny) -> None:
+    engine = llama.engine()
+    with pytest.raises(UnknownName, match="Did you mean 'confidence'.*Available: always, confidence"):
+        engine.add(Request(PROMPT, policy="confidense"))
+    with pytest.raises(UnknownName, match="Available: defer, project, skip, verify"):
+        engine.add(Request(PROMPT, propagation="teleport"))
+    with pytest.raises(CapacityError, match="prompt has 200 tokens.*hold 96"):
+        engine.add(Request((1,) * 200))
+    with pytest.raises(UsageError, match="2 thresholds for 3 exits"):
+        engine.add(Request(PROMPT, thresholds=(0.5, 0.5)))
+    with pytest.raises(UsageError, match="outside the vocabulary"):
+        engine.add(Request((1, VOCAB)))
+    with pytest.raises(UsageError, match="need a tokenizer"):
+        engine.add(Request(PROMPT, stop=("x",)))
+    with pytest.raises(UsageError, match="Available: exact, fast"):
+        llama.engine(tier="quick")
+
+
+def test_ends_in_their_order(llama: Tiny) -> None:
+    by_context = llama.engine().generate(Request((1,) * 90, max_tokens=500, ignore_eos=True))
+    assert by_context.finish == "context" and len(by_context.tokens) == CONTEXT - 90
+    by_count = llama.engine().generate(Request((1,) * 90, max_tokens=CONTEXT - 90, ignore_eos=True))
+    assert by_count.finish == "max_tokens"
+
+
+def test_work_is_counted_truly(mamba: Tiny) -> None:
+    """`last_block` runs the last block: a token that leaves after 2 of 8 blocks costs 3."""
+    request = Request(PROMPT, "project", "always", run_max=3, max_tokens=9, ignore_eos=True)
+    stats = mamba.engine().generate(request).stats
+    # The first token comes from the prompt's head. Then three leave after block 2, one reaches the end, and so on.
+    left, deep = 6, 2
+    assert stats.tokens == 9
+    assert stats.block_tokens == stats.block_passes == left * 3 + deep * 8
+    assert stats.advances == left * 5
+    assert stats.head_rows == 9

@@ -1,0 +1,120 @@
+"""Choosing tokens: noise by place alone, filters in their order, penalties over a window."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offramp.engine.sampler import choose, gumbel, keep_likely, penalise
+from offramp.engine.sequence import Request, Sampling
+from offramp.errors import UsageError
+
+
+def test_noise_is_the_gumbel_distribution() -> None:
+    """Mean is Euler's constant, variance pi^2 / 6; 200,000 draws, six standard errors."""
+    noise = torch.cat([gumbel(1, position, 2000) for position in range(100)])
+    assert abs(noise.mean().item() - 0.5772156649) < 6 * math.sqrt(math.pi**2 / 6 / len(noise))
+    assert abs(noise.var().item() - math.pi**2 / 6) < 0.05
+
+
+def test_noise_depends_on_seed_position_and_token_only() -> None:
+    assert torch.equal(gumbel(3, 9, 50), gumbel(3, 9, 80)[:50])
+    assert not torch.equal(gumbel(3, 9, 50), gumbel(4, 9, 50))
+    assert not torch.equal(gumbel(3, 9, 50), gumbel(3, 10, 50))
+    shifted = gumbel(3, 9, 51)[1:]
+    assert not any(torch.equal(gumbel(3, p, 50), shifted) for p in range(20)), "positions must not be shifts"
+
+
+def test_noise_is_the_same_on_every_machine() -> None:
+    """A reply with a seed is kept by people; the hash may never change."""
+    known = [1.0530590593, -0.6807578025, 3.5293597414]
+    assert gumbel(0, 0, 3).tolist() == pytest.approx(known, abs=1e-9)
+
+
+def test_sampled_shares_follow_the_distribution() -> None:
+    """A chi-square test over 4,000 positions; the 99.9 % point for 4 degrees of freedom is 18.5."""
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 1.5])
+    sampling = Sampling(temperature=0.8, seed=5)
+    counts = torch.zeros(5)
+    for position in range(4000):
+        counts[choose(logits, [0] * position, sampling).token] += 1
+    expected = (logits / 0.8).softmax(-1) * 4000
+    assert ((counts - expected) ** 2 / expected).sum() < 18.5
+
+
+def test_greedy_takes_the_lowest_of_equals() -> None:
+    assert choose(torch.tensor([0.0, 3.0, 3.0, 1.0]), [], Sampling()).token == 1
+
+
+def test_logprob_is_after_temperature_and_before_filters() -> None:
+    logits = torch.tensor([1.0, 0.5, 0.0])
+    chosen = choose(logits, [], Sampling(temperature=0.5, top_k=1))
+    assert chosen.logprob == pytest.approx((logits / 0.5).log_softmax(-1)[0].item())
+
+
+def _kept(sampling: Sampling, probabilities: list[float]) -> list[int]:
+    filtered = keep_likely(torch.tensor(probabilities).log(), sampling)
+    return [i for i, value in enumerate(filtered.tolist()) if value > -math.inf]
+
+
+def test_filters() -> None:
+    shares = [0.1, 0.4, 0.2, 0.3]
+    assert _kept(Sampling(top_k=2), shares) == [1, 3]
+    assert _kept(Sampling(top_k=9), shares) == [0, 1, 2, 3]
+    assert _kept(Sampling(top_p=0.65), shares) == [1, 3]
+    assert _kept(Sampling(top_p=0.75), shares) == [1, 2, 3]
+    assert _kept(Sampling(min_p=0.6), shares) == [1, 3]
+    assert _kept(Sampling(top_k=2, top_p=0.5), shares) == [1], "top-p counts what top-k left: 4/7 and 3/7"
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=12), st.floats(0.01, 1), st.floats(0, 0.99))
+def test_filters_always_keep_the_best(logits: list[float], top_p: float, min_p: float) -> None:
+    logp = torch.tensor(logits, dtype=torch.float64).log_softmax(-1)
+    kept = keep_likely(logp, Sampling(top_p=top_p, min_p=min_p, top_k=1 + len(logits) // 2))
+    assert kept[logp.argmax()] == logp.max()
+
+
+def test_penalty_sees_its_window_only() -> None:
+    logits = torch.tensor([2.0, -2.0, 1.0, 4.0])
+    sampling = Sampling(repetition_penalty=2.0, penalty_window=2)
+    assert penalise(logits, [3, 0, 1, 1], sampling).tolist() == [2.0, -4.0, 1.0, 4.0]
+    assert penalise(logits, [3, 0, 1], sampling).tolist() == [1.0, -4.0, 1.0, 4.0]
+    assert penalise(logits, [0, 1], Sampling()).tolist() == logits.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"temperature": -0.1}, "temperature is -0.1; it must be a number >= 0"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"top_p": 0.0}, "top_p is 0.0; it must be in (0, 1]"),
+        ({"min_p": 1.0}, "min_p is 1.0"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"penalty_window": 0}, "penalty_window is 0"),
+    ],
+)
+def test_sampling_out_of_range(options: dict[str, float], text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Sampling(**options)  # type: ignore[arg-type]
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"prompt": ()}, "at least one token"),
+        ({"prompt": (1,), "thresholds": (0.5, 1.2)}, "threshold is 1.2; it must be in [0, 1]"),
+        ({"prompt": (1,), "thresholds": (math.nan,)}, "threshold is nan"),
+        ({"prompt": (1,), "run_max": 16}, "run_max is 16; it must be between 1 and 15"),
+        ({"prompt": (1,), "max_tokens": 0}, "max_tokens is 0"),
+    ],
+)
+def test_request_out_of_range(options: dict[str, object], text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Request(**options)  # type: ignore[arg-type]
+    assert text in str(caught.value)
