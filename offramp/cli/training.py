@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,6 @@ from offramp.training.data import load_documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits import train_exits
 from offramp.training.loop import Limits, Outcome
-from offramp.training.pretrain import PretrainConfig
 from offramp.zoo import twins
 from offramp.zoo.bundled import resolve
 
@@ -52,8 +52,7 @@ def pretrain_twin(
 ) -> int:
     """Pretrain a bundled twin and return the exit code."""
     device, limits = device_named(where.device), Limits(max_seconds=max_seconds)
-    recipe = PretrainConfig(precision=where.dtype)
-    config = PretrainConfig(tokens=tokens or recipe.tokens, precision=where.dtype)
+    config = replace(twins.RECIPE, tokens=tokens or twins.RECIPE.tokens, precision=where.dtype)
     with training_bar(twin) as report:
         outcome = twins.run(twin, corpus, out, device, config=config, limits=limits, callback=report)
     return ended(outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random_models import CONTEXT, EOS, Tiny
 from spec import Model as SpecModel
 from spec import Request as SpecRequest
 from spec import Sampling as SpecSampling
@@ -9,7 +10,6 @@ from spec import gate_from_weights, llama_from_weights, mamba2_from_weights
 from spec.exits import Bridge, Exit, LastBlockBridge
 from spec.from_weights import attention_from_weights, mamba2_mixer_from_weights
 from spec.policies import Always, ByGate, Confidence, Never
-from tiny import CONTEXT, EOS, Tiny
 
 from offramp.engine.frontier import CELL
 from offramp.engine.sampler import gumbel

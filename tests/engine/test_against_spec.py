@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from against_spec import spec_model, spec_request
+from random_models import AFTER, BACKBONES, tiny
 from spec import Row, finish
 from test_invariants import GATES, PROPAGATIONS, requests
-from tiny import AFTER, BACKBONES, tiny
 
 
 def _compare(backbone: str, gate: str, bridge: str, seed: int, count: int) -> None:

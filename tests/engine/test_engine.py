@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CONTEXT, VOCAB, Tiny, tiny
+from random_models import CONTEXT, VOCAB, Tiny, tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from offramp.engine.engine import Engine

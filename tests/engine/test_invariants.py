@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny import AFTER, BACKBONES, VOCAB, Tiny, tiny
+from random_models import AFTER, BACKBONES, VOCAB, Tiny, tiny
 
 from offramp.engine.decode import step
 from offramp.engine.engine import Engine
