@@ -58,7 +58,7 @@ def pieces(trial: Trial) -> list[tuple[str, int]]:
 
 def table(report: TwinReport) -> Table:
     """One row a setting."""
-    found = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=report.twin)
+    found = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in COLUMNS:
         found.add_column(name, justify="left" if name == "setting" else "right", no_wrap=True)
     for quality in report.rows:

@@ -32,6 +32,10 @@ Integers = Annotated[tuple[int, ...] | None, Parameter(converter=_numbers(int), 
 Floats = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers(float), n_tokens=1)]
 
 
+Device = Annotated[Literal["cpu", "cuda", "auto"], Parameter(env_var="OFFRAMP_DEVICE")]
+Dtype = Annotated[Literal["f32", "bf16"], Parameter(env_var="OFFRAMP_DTYPE")]
+
+
 @Parameter(name="*", group=Group("Where it runs", sort_key=90))
 @dataclass(frozen=True)
 class Where:
@@ -45,8 +49,8 @@ class Where:
         f32, or bf16 to halve the memory.
     """
 
-    device: Annotated[Literal["cpu", "cuda", "auto"], Parameter(env_var="OFFRAMP_DEVICE")] = "cpu"
-    dtype: Annotated[Literal["f32", "bf16"], Parameter(env_var="OFFRAMP_DTYPE")] = "f32"
+    device: Device = "cpu"
+    dtype: Dtype = "f32"
 
 
 @Parameter(name="*", group=Group("The reply", sort_key=5))

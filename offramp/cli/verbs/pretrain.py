@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offramp.cli.options import Where
+from offramp.cli.options import Device, Dtype, Where
 
 
 def pretrain(
@@ -15,7 +15,8 @@ def pretrain(
     out: Path,
     tokens: int | None = None,
     max_seconds: float | None = None,
-    where: Where | None = None,
+    device: Device = "cpu",
+    dtype: Dtype = "bf16",
 ) -> int:
     """Train a bundled twin from scratch, so that it can be left early. The same command resumes.
 
@@ -31,7 +32,11 @@ def pretrain(
         How many to read in all. [default: the recipe's]
     max_seconds
         Stop in good order after so long.
+    device
+        auto is cuda where there is one.
+    dtype
+        Of the arithmetic; the weights that are trained are always f32.
     """
     from offramp.cli.training import pretrain_twin
 
-    return pretrain_twin(twin, corpus, out, tokens, max_seconds, where or Where())
+    return pretrain_twin(twin, corpus, out, tokens, max_seconds, Where(device, dtype))
