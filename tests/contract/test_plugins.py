@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,25 +20,6 @@ from offramp.policies.base import ExitPolicy
 from offramp.propagation.base import Propagation
 
 AddFile = Callable[[str, str, str], None]
-
-
-@pytest.fixture
-def add_file(tmp_path: Path) -> Iterator[AddFile]:
-    """Writes NAME.py where a package finds its modules, for this test only."""
-    undo: list[tuple[str, str]] = []
-
-    def add(package: str, name: str, source: str) -> None:
-        folder = tmp_path / package
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.py").write_text(source)
-        importlib.import_module(package).__path__.append(str(folder))
-        importlib.invalidate_caches()
-        undo.append((package, name))
-
-    yield add
-    for package, name in undo:
-        importlib.import_module(package).__path__.pop()
-        sys.modules.pop(f"{package}.{name}", None)
 
 
 def model() -> Model:

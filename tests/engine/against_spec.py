@@ -9,14 +9,14 @@ from spec import Sampling as SpecSampling
 from spec import gate_from_weights, llama_from_weights, mamba2_from_weights
 from spec.exits import Bridge, Exit, LastBlockBridge
 from spec.from_weights import attention_from_weights, mamba2_mixer_from_weights
-from spec.policies import Always, ByGate, Confidence, Never
+from spec.policies import Always, Average, ByGate, Confidence, Never
 
 from offramp.engine.frontier import CELL
 from offramp.engine.sampler import gumbel
 from offramp.engine.sequence import Request
 from offramp.exits.base import Exit as OurExit
 
-_POLICIES = {"always": Always, "gate": ByGate, "confidence": Confidence, "never": Never}
+_POLICIES = {"always": Always, "average": Average, "gate": ByGate, "confidence": Confidence, "never": Never}
 
 
 def spec_model(setup: Tiny) -> SpecModel:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from against_spec import spec_model, spec_request
 from random_models import AFTER, BACKBONES, tiny
 from spec import Row, finish
 from test_invariants import GATES, PROPAGATIONS, requests
+
+from offramp.engine.sequence import Request
 
 
 def _compare(backbone: str, gate: str, bridge: str, seed: int, count: int) -> None:
@@ -34,6 +38,40 @@ CASES = [(b, g, br) for b in BACKBONES for g in GATES for br in ("none", "last_b
 @pytest.mark.parametrize(("backbone", "gate", "bridge"), CASES)
 def test_engine_equals_specification(backbone: str, gate: str, bridge: str) -> None:
     _compare(backbone, gate, bridge, seed=CASES.index((backbone, gate, bridge)), count=1)
+
+
+AVERAGE = """
+import torch
+from offramp.policies.base import ExitPolicy
+
+class Average(ExitPolicy):
+    def init_state(self):
+        return (0.0, 0.0)
+
+    def __call__(self, signal, memory):
+        average, calls = 0.5 * memory[0][0] + 0.5 * float(signal.gate_R[0]), memory[0][1] + 1
+        return torch.tensor([average + 0.1 * (calls % 2) > self.thresholds[signal.exit]]), [(average, calls)]
+"""
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+@pytest.mark.parametrize("backbone", ["llama", "mamba2"])
+def test_a_policy_with_memory_rolls_back(
+    backbone: str, propagation: str, add_file: Callable[[str, str, str], None]
+) -> None:
+    """Its memory also counts calls, so one call too many or a memory not taken back changes who leaves."""
+    add_file("offramp.policies", "average", AVERAGE)
+    rejected = 0
+    for seed in range(3):
+        setup = tiny(backbone, "mamba", "none", 200 + seed, torch.float64)
+        request = Request((3, 1, 4), propagation, "average", (0.52,), max_tokens=50, ignore_eos=True)
+        row = finish(Row(spec_model(setup), spec_request(request, len(AFTER))))
+        reply = setup.engine().generate(request)
+        assert reply.tokens == tuple(emitted.token for emitted in row.emitted)
+        left = reply.stats.drafts or sum(event.depth < 8 for event in reply.events)
+        assert left == row.stats.left > 0
+        rejected += row.stats.rejected
+    assert propagation != "verify" or rejected > 0
 
 
 @pytest.mark.slow
