@@ -35,7 +35,7 @@ def train_exit_set(
     checkpoint = load(resolve(model), "none", dtype=where.dtype, device=where.device)
     if checkpoint.text is None:
         raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json, so it cannot read {data}.")
-    exits = build_exits(_exit_config(checkpoint, shape), checkpoint.model.config.num_blocks)
+    exits = build_exits(_exit_config(checkpoint, shape), checkpoint.model.config.num_blocks, recipe.seed)
     documents = load_documents(data, checkpoint.text.encode, seed=recipe.seed)
     with training_bar("training exits") as report:
         outcome, info = train_exits(

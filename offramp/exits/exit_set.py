@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from offramp.errors import UsageError
@@ -44,8 +45,8 @@ class ExitSet(nn.Module):
         return ExitSet(replace(self.config, after=tuple(after)), [e for e in self if e.after in after])
 
 
-def build_exits(config: ExitConfig, num_blocks: int | None = None) -> ExitSet:
-    """Exits with fresh weights, each its own gate and bridge.
+def build_exits(config: ExitConfig, num_blocks: int | None = None, seed: int = 0) -> ExitSet:
+    """Exits with fresh weights drawn from `seed`, each its own gate and bridge.
 
     num_blocks: of the model they are for; None skips the two checks that need it.
     Raises UnknownName for a gate or bridge that does not exist, UsageError for impossible positions.
@@ -58,4 +59,6 @@ def build_exits(config: ExitConfig, num_blocks: int | None = None) -> ExitSet:
             f"an exit after block {num_blocks - 1} of {num_blocks} with bridge {config.bridge!r} saves "
             "nothing: the bridge runs the only block left; place it earlier or use bridge 'none'"
         )
-    return ExitSet(config, [Exit(after, gate(config), bridge(config)) for after in config.after])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ExitSet(config, [Exit(after, gate(config), bridge(config)) for after in config.after])
