@@ -9,10 +9,11 @@ from rich.console import Console
 
 from offramp.cli.options import Choosing, Leaving, Reply, Where
 from offramp.cli.streaming import Display, JsonLines, ShadedText, show
+from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint, load
 from offramp.engine.sequence import Request, Sampling
-from offramp.errors import CheckpointError
+from offramp.errors import CheckpointError, OfframpError
 from offramp.zoo.bundled import resolve
 
 
@@ -30,18 +31,36 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
         max_tokens=reply.max_tokens,
         stop=reply.stop,
     )
+    use_threads(checkpoint.model)
     room = len(request.prompt) + reply.max_tokens
-    engine = Engine(
-        checkpoint.model, tuple(checkpoint.exits or ()), checkpoint.text, max_len=room, tier=reply.tier
-    )
-    if checkpoint.exits is None and leaving.exits != "none":
-        print(
-            f"{model} has no exits, so every token goes all the way. `offramp train {model} --data FILE` "
-            "trains them.",
-            file=sys.stderr,
-        )
+    engine = Engine(checkpoint.model, checkpoint.exits, checkpoint.text, max_len=room, tier=reply.tier)
+    if remark := remark_on(checkpoint, model, leaving):
+        print(remark, file=sys.stderr)
     blocks = checkpoint.model.config.num_blocks
-    show(engine.stream(request), display_for(checkpoint, reply.json), blocks, engine.tier.name)
+    shown = show(engine.stream(request), display_for(checkpoint, reply.json), blocks, engine.tier.name)
+    if shown.finish == "nan":
+        raise OfframpError(
+            f"the model's logits after {shown.tokens} tokens are not numbers, so the reply ends there. Its weights "
+            "may overflow in this format: try --dtype f32."
+        )
+
+
+def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving) -> str:
+    """What a user should know of the exits before reading the reply; "" if nothing."""
+    if checkpoint.info is None:
+        if leaving.exits == "none":
+            return ""
+        return (
+            f"{model} has no exits, so every token goes all the way. `offramp train {model} --data FILE` "
+            "trains them."
+        )
+    trained = checkpoint.info.propagation
+    if trained == leaving.propagation:
+        return ""
+    return (
+        f"note: these exits were trained for {trained}; under {leaving.propagation} their gates may be surer "
+        "than they should be."
+    )
 
 
 def encode(checkpoint: Checkpoint, prompt: str, chat: bool) -> tuple[int, ...]:
@@ -60,8 +79,7 @@ def thresholds(checkpoint: Checkpoint, leaving: Leaving) -> tuple[float, ...]:
     if leaving.threshold is not None:
         return leaving.threshold
     suggested = checkpoint.info.thresholds if checkpoint.info else ()
-    fits = checkpoint.exits is not None and len(suggested) == len(checkpoint.exits)
-    return suggested if suggested and fits else (0.5,)
+    return suggested or (0.5,)
 
 
 def display_for(checkpoint: Checkpoint, json: bool) -> Display:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,11 +53,18 @@ def load(
     info: ExitsInfo | None = None
     if found is not None:
         exit_set, info = load_exits(found, fingerprint(model), dtype=torch_dtype, device=torch_device)
-        exit_set = exit_set.select(exits_at) if exits_at else exit_set
+        if exits_at:
+            exit_set, info = _select(exit_set, info, exits_at)
     elif exits_at:
         raise UsageError(f"{folder} has no exits to select from; train them with `offramp train`.")
     text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
     return Checkpoint(folder, model, exit_set, info, text)
+
+
+def _select(exits: ExitSet, info: ExitsInfo, after: Sequence[int]) -> tuple[ExitSet, ExitsInfo]:
+    """Some of the exits, and the thresholds suggested for them."""
+    suggested = zip(exits.after, info.thresholds, strict=False)
+    return exits.select(after), replace(info, thresholds=tuple(t for at, t in suggested if at in after))
 
 
 def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:

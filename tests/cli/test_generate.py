@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from offramp.cli.streaming import JsonLines, ShadedText, Summary, show
@@ -76,6 +77,26 @@ def test_impossible_options(run: Any, checkpoint: Path, options: list[str], code
     result = run("generate", checkpoint, "hello", *options)
     assert (result.code, result.out) == (code, "")
     assert said in result.err
+
+
+def test_exits_trained_for_another_propagation_are_remarked_on(run: Any, checkpoint: Path) -> None:
+    assert (
+        "trained for verify; under skip"
+        in run("generate", checkpoint, "a", *FEW, "--propagation", "skip").err
+    )
+    assert "note:" not in run("generate", checkpoint, "a", *FEW).err
+
+
+def test_threads_from_the_environment(run: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OFFRAMP_THREADS", "2")
+    assert run("generate", checkpoint, "a", *FEW).code == 0 and torch.get_num_threads() == 2
+    monkeypatch.delenv("OFFRAMP_THREADS")
+    assert run("generate", checkpoint, "a", *FEW).code == 0 and torch.get_num_threads() == 1
+    monkeypatch.setenv("OFFRAMP_THREADS", "many")
+    refused = run("generate", checkpoint, "a", *FEW)
+    assert (refused.code, "OFFRAMP_THREADS is 'many'" in refused.err) == (2, True)
+    torch.set_num_threads(before)
 
 
 def test_a_prompt_beyond_the_context(run: Any, checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from offramp.engine.engine import Engine
 from offramp.engine.frontier import CELL
+from offramp.engine.load import load
 from offramp.engine.reference import reference
 from offramp.engine.sequence import Request, Sampling
-from offramp.errors import CapacityError, UnknownName, UsageError
+from offramp.errors import CapacityError, ExitsError, UnknownName, UsageError
+from offramp.exits.store import ExitsInfo, save_exits
+from offramp.models.checkpoint import fingerprint, save_model
 from offramp.text import Text
 
 PROMPT = (5, 6, 7)
@@ -217,3 +221,17 @@ def test_work_is_counted_truly(mamba: Tiny) -> None:
     assert stats.block_tokens == stats.block_passes == left * 3 + deep * 8
     assert stats.advances == left * 5
     assert stats.head_rows == 9
+
+
+def test_some_exits_keep_their_suggested_thresholds(llama: Tiny, tmp_path: Path) -> None:
+    save_model(llama.model, tmp_path)
+    info = ExitsInfo("llama", fingerprint(llama.model), "exact", thresholds=(0.2, 0.4, 0.6))
+    save_exits(llama.exits, info, tmp_path / "exits" / "mamba")
+    found = load(tmp_path, exits_at=(2, 6))
+    assert found.exits is not None and found.exits.after == (2, 6)
+    assert found.info is not None and found.info.thresholds == (0.2, 0.6)
+    assert load(tmp_path, "none").exits is None
+    with pytest.raises(UsageError, match="exits sit after"):
+        load(tmp_path, exits_at=(3,))
+    with pytest.raises(ExitsError, match="Did you mean 'mamba'"):
+        load(tmp_path, "manba")
