@@ -12,7 +12,7 @@ from offramp.cli.app import INTERRUPTED
 from offramp.cli.inspection import metrics_table
 from offramp.cli.options import Where
 from offramp.cli.progress import training_bar
-from offramp.cli.verbs.train import Recipe, Shape
+from offramp.cli.train_options import Recipe, Shape
 from offramp.engine.load import Checkpoint, device_named, load
 from offramp.errors import CheckpointError, UsageError
 from offramp.exits.base import ExitConfig
@@ -31,8 +31,9 @@ def train_exit_set(
 ) -> int:
     """Train one exit set, show its metrics on stdout, return the exit code."""
     folder = out or _default_out(model, shape)
-    config = _config(recipe)
+    _config(recipe, recipe.length)  # a mistake in it is said before a large model is read
     checkpoint = load(resolve(model), "none", dtype=where.dtype, device=where.device)
+    config = _config(recipe, min(recipe.length, checkpoint.model.config.context_length))
     if checkpoint.text is None:
         raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json, so it cannot read {data}.")
     exits = build_exits(_exit_config(checkpoint, shape), checkpoint.model.config.num_blocks, recipe.seed)
@@ -71,14 +72,14 @@ def _default_out(model: str, shape: Shape) -> Path:
     return Path(model) / "exits" / (shape.gate if shape.bridge == "none" else f"{shape.gate}-{shape.bridge}")
 
 
-def _config(recipe: Recipe) -> ExitTrainConfig:
+def _config(recipe: Recipe, window: int) -> ExitTrainConfig:
     """k says something of the two topk labels only."""
     return ExitTrainConfig(
         label=recipe.label,
         label_k=recipe.label_k if recipe.label.endswith("topk") else 1,
         steps=recipe.steps,
         tokens_per_step=recipe.tokens_per_step,
-        window=recipe.length,
+        window=window,
         rate=recipe.lr,
         seed=recipe.seed,
     )
