@@ -1,12 +1,54 @@
-"""Folders that exist complete or not at all, whenever the power goes."""
+"""Small files read within limits; files and folders written complete or not at all, whenever the power goes.
+
+Errors are raised as the class the caller names: what a file is missing for is the caller's knowledge.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from offramp.errors import OfframpError
+
+SMALL = 1 << 20
+"""Bytes: a limit that no configuration written for a purpose comes near."""
+
+
+def read_text(path: Path, limit: int, error: type[OfframpError]) -> str:
+    """The UTF-8 text in `path`.
+
+    Raises `error`, naming the file, when it is missing, no regular file (a pipe would block, a device never
+    end), longer than `limit` bytes, unreadable or not UTF-8.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise error(f"{path} cannot be read: it is not a regular file")
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise error(f"{path} is larger than {limit:,} bytes, the most it may have")
+        return raw.decode("utf-8")
+    except OSError as problem:
+        raise error(f"{path} cannot be read: {problem.strerror}") from problem
+    except ValueError as problem:
+        raise error(f"{path} cannot be read as UTF-8 text: {problem}") from problem
+
+
+def read_json(path: Path, limit: int, error: type[OfframpError]) -> dict[str, Any]:
+    """The JSON object in `path`. Raises `error` as `read_text` does, and for what is not JSON or no object."""
+    text = read_text(path, limit, error)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{path} cannot be read as JSON: {problem}") from problem
+    if not isinstance(value, dict):
+        raise error(f"{path} must hold a JSON object")
+    return value
 
 
 @contextmanager

@@ -6,7 +6,6 @@ the safetensors named `model*` are downloaded: `consolidated*` holds the same we
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
 
 from offramp.errors import CheckpointError
+from offramp.files import SMALL, read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WANTED = (
@@ -28,7 +28,6 @@ WANTED = (
     "model.safetensors.index.json",
     "exits/*",
 )
-JSON_LIMIT = 64 << 20  # bytes; the largest index of a published checkpoint is some hundreds of KiB
 
 
 def local_folder(source: str | Path, revision: str | None = None) -> Path:
@@ -69,7 +68,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
-    raw = read_json(folder / "config.json")
+    raw = read_json(folder / "config.json", SMALL, CheckpointError)
     if raw.get("quantization_config"):
         method = dict(raw["quantization_config"]).get("quant_method", "unknown method")
         raise CheckpointError(
@@ -78,16 +77,3 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(raw.get("model_type"), str):
         raise CheckpointError(f"{folder / 'config.json'} has no model_type")
     return raw
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises CheckpointError when it is too large, damaged or no object."""
-    try:
-        if path.stat().st_size > JSON_LIMIT:
-            raise CheckpointError(f"{path} is larger than {JSON_LIMIT >> 20} MiB: not a configuration")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    return value

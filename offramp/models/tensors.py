@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from offramp.errors import CheckpointError
-from offramp.models.folder import read_json
+from offramp.files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX_LIMIT = 64 << 20  # bytes; published ones have some hundreds of KiB
 FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -64,7 +65,7 @@ def _read(file: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
 
 
 def _indexed(folder: Path) -> dict[str, Path]:
-    shards = read_json(folder / INDEX).get("weight_map")
+    shards = read_json(folder / INDEX, INDEX_LIMIT, CheckpointError).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
         raise CheckpointError(f"{folder / INDEX} has no weight_map of tensor names to file names")
     for shard in sorted(set(shards.values())):

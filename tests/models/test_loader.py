@@ -89,7 +89,7 @@ def test_damaged_config(folder: Path, text: str) -> None:
 
 
 def test_huge_config(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("offramp.models.folder.JSON_LIMIT", 10)
+    monkeypatch.setattr("offramp.models.folder.SMALL", 10)
     refused(folder, "config.json", "larger than")
 
 
