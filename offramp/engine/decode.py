@@ -7,7 +7,6 @@ a row; the row alone decides what happens in it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from offramp.engine.frontier import CELL, Frontier, Pass
@@ -17,9 +16,11 @@ from offramp.policies.base import Signal
 
 
 def step(frontier: Frontier, row: Sequence) -> list[TokenEvent]:
-    """One turn of one row: a prompt cell, or one token's way down. Returns the tokens that became final."""
+    """One turn of one row: a prompt cell, one token's way down, or a judgement. Returns what became final."""
     if row.prefilled < len(row.request.prompt):
         return prefill(frontier, row)
+    if row.full():
+        return judge(frontier, row, drain(frontier, row))
     frontier.feed([row.slot], [row.tokens[-1]])
     for s in range(len(frontier.exits)):
         passed = frontier.run(s, [row.slot])
@@ -49,10 +50,10 @@ def consider(frontier: Frontier, row: Sequence, s: int, passed: Pass) -> Choice 
     if gate != gate:
         return None
     logits_RV = frontier.peek(s, passed, [row.slot]) if row.policy.needs_logits else None
-    leaves = (logits_RV is None or not _is_nan(logits_RV)) and ask(row, s, passed, logits_RV)
+    leaves = (logits_RV is None or not _is_broken(logits_RV)) and ask(row, s, passed, logits_RV)
     if leaves and logits_RV is None:
         logits_RV = frontier.peek(s, passed, [row.slot])
-        leaves = not _is_nan(logits_RV)
+        leaves = not _is_broken(logits_RV)
     if logits_RV is None:
         return None
     if not leaves:
@@ -78,6 +79,14 @@ def ask(row: Sequence, s: int, passed: Pass, logits_RV: Tensor | None) -> bool:
     return bool(leave_R[0]) and row.may_leave()
 
 
+def drain(frontier: Frontier, row: Sequence) -> Pass:
+    """`verify`: take what is pending to the end without consuming the newest draft. Nothing is decided."""
+    owing = [s for s, segment in enumerate(frontier.segments) if segment.waiting[row.slot]]
+    passes = [frontier.run(s, [row.slot]) for s in range(owing[0], len(frontier.segments))]
+    row.run = 0
+    return passes[-1]
+
+
 def speak(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     """Lossy modes: the last segment chooses for the newest token; nothing is judged."""
     frontier.commit(len(frontier.exits), [row.slot], passed.n)
@@ -87,7 +96,7 @@ def speak(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
 def final(frontier: Frontier, row: Sequence, logits_V: Tensor) -> list[TokenEvent]:
     """One token chosen by the last segment; NaN ends the row instead."""
     row.stats.head_rows += 1
-    if _is_nan(logits_V):
+    if _is_broken(logits_V):
         return [row.fail(frontier.depth(None))]
     return [
         row.commit(choose(logits_V, row.tokens, row.request.sampling), frontier.depth(None), drafted=False)
@@ -106,8 +115,8 @@ def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     row.stats.head_rows += n
     events: list[TokenEvent] = []
     failure: list[TokenEvent] = []
-    for logits_V, draft in zip(logits_TV, [*drafts, None], strict=True):
-        if _is_nan(logits_V):
+    for logits_V, draft in zip(logits_TV, [*drafts, None], strict=False):  # None: after the newest draft
+        if _is_broken(logits_V):
             failure = [row.fail(frontier.depth(None))]
             break
         chosen = choose(logits_V, row.tokens, row.request.sampling)
@@ -123,5 +132,6 @@ def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     return events + failure
 
 
-def _is_nan(logits: Tensor) -> bool:
-    return bool(torch.isnan(logits).any())
+def _is_broken(logits: Tensor) -> bool:
+    """NaN anywhere, or no largest finite number: nothing can be chosen from these."""
+    return not bool(logits.amax(-1).isfinite().all())

@@ -17,6 +17,7 @@ from offramp.engine.sequence import Sequence as Row
 from offramp.engine.tier import choose_tier
 from offramp.errors import CapacityError, UsageError
 from offramp.exits.base import Exit
+from offramp.exits.positions import check_positions
 from offramp.models.base import Model
 from offramp.policies.base import ExitPolicy
 from offramp.propagation.base import Propagation
@@ -46,9 +47,10 @@ class Engine:
         tier: str = "exact",
     ) -> None:
         self.model, self.exits, self.text = model, tuple(exits or ()), text
-        context = model.config.context_length
-        self.max_len = min(max_len or DEFAULT_MAX_LEN, context)
-        self.tier = choose_tier(tier, model)
+        self.max_len = min(DEFAULT_MAX_LEN if max_len is None else max_len, model.config.context_length)
+        _check_sizes(slots, self.max_len)
+        _check_exits(self.exits, model.config.num_blocks)
+        self.tier = choose_tier(tier, model, self.exits)
         with torch.inference_mode():
             self.frontier = Frontier(model, self.exits, slots, self.max_len, self.tier)
         self._waiting: deque[tuple[int, Request]] = deque()
@@ -56,6 +58,7 @@ class Engine:
         self._free = list(range(slots))
         self._next_id = 0
         self._inbox: dict[int, deque[TokenEvent]] = {}
+        self._outbox: list[TokenEvent] = []
 
     def add(self, request: Request) -> int:
         """Queue a request; its number. Everything about it is checked here.
@@ -92,17 +95,25 @@ class Engine:
         return propagation, find("offramp.policies", request.policy, ExitPolicy)(thresholds)
 
     def step(self) -> list[TokenEvent]:
-        """One turn of every running row: admit, run, collect. Returns the tokens that became final."""
+        """One turn of every running row. Returns what became final since the last call, for all requests that
+        were added; the events of a `stream` are its reader's."""
+        self._turn()
+        events, self._outbox = self._outbox, []
+        return events
+
+    def _turn(self) -> None:
+        """Admit, run, collect."""
         self._admit()
         with torch.inference_mode():
             events = [event for row in self._running.values() for event in step(self.frontier, row)]
         self._collect(events)
-        return events
 
     def _admit(self) -> None:
         while self._waiting and self._free:
-            number, request = self._waiting.popleft()
-            self._running[number] = self._row(number, request, self._free.pop())
+            number, request = self._waiting[0]
+            self._running[number] = self._row(number, request, self._free[-1])
+            self._waiting.popleft()
+            self._free.pop()
 
     def _row(self, number: int, request: Request, slot: int) -> Row:
         propagation, policy = self._parts_of(request)
@@ -124,10 +135,9 @@ class Engine:
         )
 
     def _collect(self, events: Sequence[TokenEvent]) -> None:
-        """Hand events to the streams that wait for them, and free the slots of rows that ended."""
+        """Hand events to the streams that wait for them or to `step`, and free the slots of rows that ended."""
         for event in events:
-            if event.request in self._inbox:
-                self._inbox[event.request].append(event)
+            self._inbox.get(event.request, self._outbox).append(event)
         for row in [row for row in self._running.values() if row.finish]:
             self._release(row)
 
@@ -144,15 +154,20 @@ class Engine:
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """The request's events as they become final; several streams may be read in turn.
 
-        Leaving the loop early cancels the request. Raises what `add` raises.
+        The request is queued when the first event is asked for; leaving the loop early cancels it.
+        Raises what `add` raises, at once.
         """
+        self._check(request)
+        return self._events(request)
+
+    def _events(self, request: Request) -> Iterator[TokenEvent]:
         number = self.add(request)
         inbox = self._inbox[number] = deque[TokenEvent]()
         try:
             finished = False
             while not finished:
                 if not inbox:
-                    self.step()
+                    self._turn()
                     continue
                 event = inbox.popleft()
                 finished = event.finish is not None
@@ -164,6 +179,23 @@ class Engine:
     def generate(self, request: Request) -> Generation:
         """The whole reply: the fold of `stream`."""
         return fold(list(self.stream(request)))
+
+
+def _check_sizes(slots: int, max_len: int) -> None:
+    for name, value in (("slots", slots), ("max_len", max_len)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}; it must be a count of at least 1.")
+
+
+def _check_exits(exits: Sequence[Exit], num_blocks: int) -> None:
+    """Exits sit inside this model, and one that borrows the last block leaves something to skip."""
+    if not exits:
+        return
+    check_positions([exit.after for exit in exits], num_blocks)
+    if exits[-1].bridge.borrows_last_block and exits[-1].after == num_blocks - 1:
+        raise UsageError(
+            f"the exit after block {num_blocks - 1} of {num_blocks} saves nothing: its bridge runs the last block."
+        )
 
 
 def fold(events: Sequence[TokenEvent]) -> Generation:

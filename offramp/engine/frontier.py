@@ -104,7 +104,7 @@ class Frontier:
         return self.segments[-1].blocks[-1]
 
     def depth(self, exit: int | None) -> int:
-        """Blocks behind a choice made at exit number `exit`, or by the last segment (None)."""
+        """The depth of exit number `exit`: the blocks before it. All blocks for the last segment (None)."""
         return len(self.model.blocks) if exit is None else self.exits[exit].after
 
     # ---- a slot's life
@@ -210,11 +210,10 @@ class Frontier:
                 segment.waiting[slot] = 0
 
     def _stack(self, s: int) -> Stack:
-        shallower = tuple(part for segment in self.segments[: s + 1] for part in segment.blocks)
         deeper = tuple(part for segment in self.segments[s + 1 :] for part in segment.blocks)
         listeners = tuple(part for segment in self.segments[s + 1 :] for part in segment.listeners)
         borrowed = self.exits[s].bridge.borrows_last_block
-        return Stack(shallower, deeper[:-1] if borrowed else deeper, listeners)
+        return Stack(deeper[:-1] if borrowed else deeper, listeners)
 
     # ---- what becomes of provisional tokens
 

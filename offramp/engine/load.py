@@ -97,7 +97,10 @@ def default_exits(folder: Path) -> Path | None:
     names = exits_of(folder)
     chosen = root / "DEFAULT"
     if chosen.is_file():
-        return root / chosen.read_text(encoding="utf-8").strip()
+        name = chosen.read_text(encoding="utf-8", errors="replace").strip()
+        if name not in names:
+            raise ExitsError(f"{chosen} does not name a set beside it: {unknown('exits', name, names)}")
+        return root / name
     return root / names[0] if len(names) == 1 else None
 
 

@@ -24,12 +24,12 @@ def choose(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Choic
 
     The logprob is after temperature and penalties, before the filters. Ties go to the lowest id.
     """
-    logits_V = penalise(logits_V.float() if logits_V.dtype != torch.float64 else logits_V, before, sampling)
+    logits_V = penalise(logits_V.double(), before, sampling)
     logp_V = (logits_V / (sampling.temperature or 1.0)).log_softmax(-1)
     score_V = logp_V
     if sampling.temperature > 0:
         noise_V = gumbel(sampling.seed, len(before), logp_V.shape[-1], logp_V.device)
-        score_V = keep_likely(logp_V, sampling).double() + noise_V
+        score_V = keep_likely(logp_V, sampling) + noise_V
     token = int(score_V.argmax())
     return Choice(token, float(logp_V[token]))
 

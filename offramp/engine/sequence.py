@@ -34,14 +34,13 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(
-            0 <= self.temperature < math.inf, "temperature", self.temperature, "a number >= 0 (0 is greedy)"
-        )
+        heat = self.temperature
+        _require(heat == 0 or 1e-6 <= heat < math.inf, "temperature", heat, "0 (greedy) or at least 0.000001")
         _require(self.top_k >= 0, "top_k", self.top_k, "a count >= 0 (0 is off)")
         _require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1] (1 is off)")
         _require(0 <= self.min_p < 1, "min_p", self.min_p, "in [0, 1) (0 is off)")
         penalty = self.repetition_penalty
-        _require(0 < penalty < math.inf, "repetition_penalty", penalty, "a number > 0 (1 is off)")
+        _require(0.01 <= penalty <= 100, "repetition_penalty", penalty, "between 0.01 and 100 (1 is off)")
         _require(self.penalty_window >= 1, "penalty_window", self.penalty_window, "a count >= 1")
 
 
@@ -68,6 +67,7 @@ class Request:
         _require(len(self.prompt) > 0, "prompt", "''", "at least one token")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a count >= 1")
         _require(1 <= self.run_max < RUN_LIMIT, "run_max", self.run_max, f"between 1 and {RUN_LIMIT - 1}")
+        _require(all(self.stop), "a stop string", "''", "at least one character")
         for threshold in self.thresholds:
             _require(0 <= threshold <= 1, "threshold", threshold, "in [0, 1] (1 never leaves)")
 
@@ -162,13 +162,13 @@ class Sequence:
     finish: str | None = None
 
     def may_leave(self) -> bool:
-        """Whether the row's own rules let its newest token leave: run_max; in `verify` also room for one more
-        token, and no draft of an end (nothing after it would be kept)."""
-        if self.run >= self.request.run_max:
-            return False
+        """Whether the row's own rule lets its newest token leave: no more than run_max in a row."""
+        return self.run < self.request.run_max
+
+    def full(self) -> bool:
+        """Whether nothing after the newest draft could be kept: it fills the row, or is an end."""
         room = min(len(self.request.prompt) + self.request.max_tokens, self.limit) - len(self.tokens)
-        ending = bool(self.drafts) and self.tokens[-1] in self.eos
-        return not self.propagation.judged or (room > 0 and not ending)
+        return bool(self.drafts) and (room == 0 or self.tokens[-1] in self.eos)
 
     def leave(self, choice: Choice, depth: int) -> list[TokenEvent]:
         """The newest token left: its choice is a draft (`verify`) or the next committed token."""

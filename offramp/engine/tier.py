@@ -9,14 +9,18 @@ Shapes: T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from offramp.errors import UsageError
+from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
-from offramp.models.base import Block, Model
+from offramp.models.base import Model
+from offramp.propagation.base import Stateful
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,11 @@ class Tier:
 EXACT = Tier("exact", RUN_LIMIT)
 FAST = Tier("tolerance", 0)
 
+PROMPT = 70
+"""Tokens before the chunk that the self-test tries: some whole blocks of attention, and a part of one."""
 
-def choose_tier(wanted: str, model: Model) -> Tier:
+
+def choose_tier(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Tier:
     """The tier that can be kept: "exact" becomes a tolerance tier (same padding) where the self-test fails.
 
     Raises UsageError for another word than exact or fast.
@@ -45,28 +52,25 @@ def choose_tier(wanted: str, model: Model) -> Tier:
         return FAST
     if wanted != "exact":
         raise UsageError(f"unknown tier {wanted!r}. Available: exact, fast.")
-    return EXACT if self_test(model) else Tier("tolerance", RUN_LIMIT)
+    return EXACT if self_test(model, exits) else Tier("tolerance", RUN_LIMIT)
 
 
 @torch.inference_mode()
-def self_test(model: Model) -> bool:
+def self_test(model: Model, exits: Sequence[Exit] = ()) -> bool:
     """Whether a token's bits are the same at every place of a chunk, alone or not, on this machine.
 
-    One block of each kind and the head are tried: blocks of a kind have the same shapes.
+    The head, and one block, gate and bridge of each kind: modules of a kind have the same shapes.
     """
-    width = model.config.hidden_size
-    dtype = model.embed(torch.zeros(1, 1, dtype=torch.long, device=_device(model))).dtype
+    device = next(model.parameters()).device
+    dtype = model.embed(torch.zeros(1, 1, dtype=torch.long, device=device)).dtype
     generator = torch.Generator().manual_seed(0)
-    tokens_TD = torch.randn(RUN_LIMIT, width, generator=generator).to(_device(model), dtype)
-    kinds: dict[type, Block] = {}
-    for block in model.blocks:
-        assert isinstance(block, Block)
-        kinds.setdefault(type(block.mixer), block)
-    return _head_exact(model, tokens_TD) and all(_block_exact(block, tokens_TD) for block in kinds.values())
-
-
-def _device(model: Model) -> torch.device:
-    return next(model.parameters()).device
+    tokens_TD = torch.randn(PROMPT + RUN_LIMIT, model.config.hidden_size, generator=generator)
+    tokens_TD = tokens_TD.to(device, dtype)
+    modules = [*model.blocks, *(part for exit in exits for part in (exit.gate, exit.bridge))]
+    kinds = {(type(module), type(module.mixer)): cast(Stateful, module) for module in modules}
+    return _head_exact(model, tokens_TD[:RUN_LIMIT]) and all(
+        _chunk_exact(module, tokens_TD[:PROMPT], tokens_TD[PROMPT:]) for module in kinds.values()
+    )
 
 
 def _head_exact(model: Model, tokens_TD: Tensor) -> bool:
@@ -75,12 +79,14 @@ def _head_exact(model: Model, tokens_TD: Tensor) -> bool:
     return torch.equal(straight, turned)
 
 
-def _block_exact(block: Block, tokens_TD: Tensor) -> bool:
-    together, alone = (block.mixer.init_state(1, 2 * RUN_LIMIT) for _ in range(2))
-    at_once = block(tokens_TD[None], together, [0], [RUN_LIMIT])[0]
+def _chunk_exact(module: Stateful, prompt_TD: Tensor, tokens_TD: Tensor) -> bool:
+    """A chunk of tokens after a prompt, against the same tokens one by one, each first among other rows."""
+    together, alone = (module.mixer.init_state(1, PROMPT + 2 * RUN_LIMIT) for _ in range(2))
+    for state in (together, alone):
+        module.prefill(prompt_TD[None], state, [0])
+    at_once = module(tokens_TD[None], together, [0], [RUN_LIMIT])[0]
     one_by_one = []
     for t in range(RUN_LIMIT):
-        chunk = tokens_TD.roll(-t, 0)[None]
-        one_by_one.append(block(chunk, alone, [0], [1])[0, 0])
-        block.mixer.commit(alone, [0], [1])
+        one_by_one.append(module(tokens_TD.roll(-t, 0)[None], alone, [0], [1])[0, 0])
+        module.mixer.commit(alone, [0], [1])
     return torch.equal(at_once, torch.stack(one_by_one))

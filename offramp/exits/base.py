@@ -58,6 +58,10 @@ class Gate(nn.Module, ABC):
         y_RTr = mixed_RTr if isinstance(self.mixer, Identity) else y_RTr + mixed_RTr
         return self.out(y_RTr).squeeze(-1)
 
+    def _narrow(self, h_RTD: Tensor) -> Tensor:
+        """What the mixer reads. The residual stream may be wider than the gate's weights (residual_in_fp32)."""
+        return self.down(self.norm(h_RTD).to(self.out.weight.dtype))
+
     def forward(
         self,
         h_RTD: Tensor,
@@ -66,15 +70,15 @@ class Gate(nn.Module, ABC):
         n: Sequence[int] | None = None,
     ) -> Tensor:
         """Gate logits `[R, T]`; see `Mixer.forward` for the meaning of the state."""
-        y_RTr = self.down(self.norm(h_RTD))
+        y_RTr = self._narrow(h_RTD)
         return self._value(y_RTr, self.mixer(y_RTr, state, rows, n))
 
     def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
         """A prompt cell: the state advances, nothing is decided in a prompt."""
-        self.mixer.prefill(self.down(self.norm(h_RTD)), state, rows)
+        self.mixer.prefill(self._narrow(h_RTD), state, rows)
 
     def advance(self, h_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
-        self.mixer.advance(self.down(self.norm(h_RTD)), state, rows, n)
+        self.mixer.advance(self._narrow(h_RTD), state, rows, n)
 
 
 class Bridge(nn.Module, ABC):

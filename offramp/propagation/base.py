@@ -58,14 +58,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Stack:
-    """An exit's surroundings, in order of depth.
+    """What lies beyond an exit, in order of depth.
 
-    shallower: the blocks up to the exit · deeper: the blocks after it whose state is still owed (without the last
-    block where a `last_block` bridge has already made its entry) · listeners: the deeper gates and bridges that
-    have state.
+    deeper: the blocks whose state is still owed (without the last block where a `last_block` bridge has already
+    made its entry) · listeners: the gates and bridges that have state.
     """
 
-    shallower: tuple[Part, ...]
     deeper: tuple[Part, ...]
     listeners: tuple[Part, ...]
 

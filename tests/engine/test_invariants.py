@@ -124,6 +124,25 @@ def test_row_does_not_depend_on_its_neighbours(setup: Tiny) -> None:
 
 
 @torch.inference_mode()
+def test_row_does_not_depend_on_the_schedule(setup: Tiny) -> None:
+    """Rows take their turns in random order, some often and some seldom; a turn of one is none of another."""
+    asked = [request for name in PROPAGATIONS for request in requests(17, 1, name)]
+    alone = [said(setup.engine().generate(request)) for request in asked]
+    engine, rng = setup.engine(slots=len(asked)), random.Random(17)
+    numbers = [engine.add(request) for request in asked]
+    engine._admit()
+    events: dict[int, list[tuple[int, float]]] = {number: [] for number in numbers}
+    while live := [row for row in engine._running.values() if row.finish is None]:
+        row = rng.choice(live[: rng.randint(1, len(live))])
+        events[row.id] += [(event.token, event.logprob) for event in step(engine.frontier, row)]
+        for other in engine._running.values():
+            engine.frontier.check_integrity(other.slot)
+    for number, (tokens, logprobs, finish) in zip(numbers, alone, strict=True):
+        assert events[number] == list(zip(tokens, logprobs, strict=True))
+        assert engine._running[number].finish == finish
+
+
+@torch.inference_mode()
 def test_after_rollback_as_if_never_seen(setup: Tiny) -> None:
     """After each judgement the row's whole state is that of plain teacher forcing on what was accepted."""
     for request in requests(8, 2, "verify"):

@@ -46,6 +46,13 @@ def test_sampled_shares_follow_the_distribution() -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 18.5
 
 
+def test_coldest_temperature_is_greedy() -> None:
+    """The quotient stays finite: float32 would overflow."""
+    logits = torch.tensor([1.0, 90.0, -80.0])
+    chosen = choose(logits, [], Sampling(temperature=1e-6))
+    assert (chosen.token, chosen.logprob) == (1, 0.0)
+
+
 def test_greedy_takes_the_lowest_of_equals() -> None:
     assert choose(torch.tensor([0.0, 3.0, 3.0, 1.0]), [], Sampling()).token == 1
 
@@ -89,12 +96,14 @@ def test_penalty_sees_its_window_only() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"temperature": -0.1}, "temperature is -0.1; it must be a number >= 0"),
+        ({"temperature": -0.1}, "temperature is -0.1; it must be 0 (greedy) or at least"),
+        ({"temperature": 1e-40}, "temperature is 1e-40"),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"top_p": 0.0}, "top_p is 0.0; it must be in (0, 1]"),
         ({"min_p": 1.0}, "min_p is 1.0"),
         ({"top_k": -1}, "top_k is -1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty is 1e-40"),
         ({"penalty_window": 0}, "penalty_window is 0"),
     ],
 )
@@ -112,6 +121,7 @@ def test_sampling_out_of_range(options: dict[str, float], text: str) -> None:
         ({"prompt": (1,), "thresholds": (math.nan,)}, "threshold is nan"),
         ({"prompt": (1,), "run_max": 16}, "run_max is 16; it must be between 1 and 15"),
         ({"prompt": (1,), "max_tokens": 0}, "max_tokens is 0"),
+        ({"prompt": (1,), "stop": ("a", "")}, "a stop string is ''; it must be at least one character"),
     ],
 )
 def test_request_out_of_range(options: dict[str, object], text: str) -> None:
