@@ -3,7 +3,7 @@
 Verbs import torch and all that needs it inside their function. It is the one place of the package where
 imports are late: `offramp --help` reads every verb's docstring, and must answer at once.
 
-Exit codes: 0 done · 1 failed · 2 asked for something impossible · 130 interrupted.
+`failures.py` has the exit codes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from offramp import __version__
-from offramp.errors import OfframpError
+from offramp.cli.failures import open_missing_streams, report
 from offramp.registry import names
 
 VERBS = "offramp.cli.verbs"
-USAGE, INTERRUPTED = 2, 130
 
 
 def build() -> App:
@@ -40,7 +39,8 @@ def build() -> App:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code. With --debug (or OFFRAMP_DEBUG) errors are raised instead."""
+    open_missing_streams()
     app = build()
     app.meta.suppress_keyboard_interrupt = False  # not inherited
     debug = bool(os.environ.get("OFFRAMP_DEBUG"))
@@ -64,23 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = app.meta(argv, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()
         return code
-    except (OfframpError, CycloptsError) as error:
-        if debug:
+    except KeyboardInterrupt as error:
+        return report(error)
+    except Exception as error:
+        if debug and not isinstance(error, BrokenPipeError):
             raise
-        return _complain(str(error), error.exit_code if isinstance(error, OfframpError) else USAGE)
-    except BrokenPipeError:
-        return _reader_left()
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-
-
-def _complain(text: str, code: int) -> int:
-    """One line on stderr, whatever line breaks the text has."""
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
-    return code
-
-
-def _reader_left() -> int:
-    """`offramp generate … | head`: nobody reads on. Without another stdout Python would complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+        return report(error)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from offramp.cli.demo_report import print_report
+from offramp.cli.options import Where
 from offramp.zoo.bundled import HOME, folder
 from offramp.zoo.prompts import load_prompts
 from offramp.zoo.showcase.show import TwinReport, pieces_of_work, show
@@ -20,17 +21,17 @@ from offramp.zoo.showcase.timing import Tick
 from offramp.zoo.twins import TWINS
 
 
-def run(out: Path, checkpoints: Path | None, seconds: float) -> None:
-    """The whole demo. Raises CheckpointError where a twin is missing."""
+def run(out: Path, checkpoints: Path | None, seconds: float, where: Where) -> None:
+    """The whole demo. Raises CheckpointError where a twin is missing, UsageError for a device that is."""
     torch.set_num_threads(1)  # at this size threads wait for each other longer than they work
     console = Console()
-    reports = _reports(checkpoints or HOME, seconds, Console(stderr=True))
+    reports = _reports(checkpoints or HOME, seconds, where, Console(stderr=True))
     for report in reports:
         print_report(report, console)
     _draw(reports, out, console)
 
 
-def _reports(home: Path, seconds: float, console: Console) -> list[TwinReport]:
+def _reports(home: Path, seconds: float, where: Where, console: Console) -> list[TwinReport]:
     """Each twin has an equal part of the time."""
     prompts, start = load_prompts(), time.monotonic()
     folders = {twin: folder(twin, home) for twin in TWINS}
@@ -40,7 +41,8 @@ def _reports(home: Path, seconds: float, console: Console) -> list[TwinReport]:
         for number, (twin, path) in enumerate(folders.items(), 1):
             deadline = start + seconds * number / len(folders)
             tick = _ticker(progress, task, twin)
-            reports.append(show(Stage(twin, path, prompts), tick, deadline))
+            stage = Stage(twin, path, prompts, dtype=where.dtype, device=where.device)
+            reports.append(show(stage, tick, deadline))
         progress.update(task, completed=len(folders) * pieces_of_work(len(prompts)), description="done")
     return reports
 

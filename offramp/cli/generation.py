@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from offramp.cli.harmless import harmless
 from offramp.cli.options import Choosing, Leaving, Reply, Where
 from offramp.cli.streaming import Display, JsonLines, ShadedText, show
 from offramp.cli.threads import use_threads
@@ -35,7 +36,7 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
     room = len(request.prompt) + reply.max_tokens
     engine = Engine(checkpoint.model, checkpoint.exits, checkpoint.text, max_len=room, tier=reply.tier)
     if remark := remark_on(checkpoint, model, leaving):
-        print(remark, file=sys.stderr)
+        print(harmless(remark), file=sys.stderr, flush=True)  # before the first token, in a pipe too
     blocks = checkpoint.model.config.num_blocks
     shown = show(engine.stream(request), display_for(checkpoint, reply.json), blocks, engine.tier.name)
     if shown.finish == "nan":

@@ -1,4 +1,4 @@
-"""`offramp inspect` as tables, or as one JSON object."""
+"""`offramp inspect` as tables, or as one JSON object. What a checkpoint says of itself is shown harmless."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from offramp.cli.anatomy import Anatomy, ExitsFound
+from offramp.cli.harmless import harmless
 from offramp.cli.options import Where
 from offramp.engine.load import load
 from offramp.zoo.bundled import resolve
@@ -23,13 +24,13 @@ def run(model: str, as_json: bool, where: Where) -> None:
     """Load the checkpoint and describe it on stdout."""
     anatomy = Anatomy.of(load(resolve(model), "none", dtype=where.dtype, device=where.device))
     if as_json:
-        print(json.dumps(asdict(anatomy), ensure_ascii=False))
+        print(json.dumps(asdict(anatomy)))
         return
     console = Console(highlight=False, markup=False)
     for table in tables(anatomy):
         console.print(table)
     if not anatomy.exits:
-        console.print(f"no exits; `offramp train {model} --data FILE` trains them")
+        console.print(harmless(f"no exits; `offramp train {model} --data FILE` trains them"))
 
 
 def tables(anatomy: Anatomy) -> Iterator[Table]:
@@ -45,7 +46,7 @@ def tables(anatomy: Anatomy) -> Iterator[Table]:
 
 
 def _model(anatomy: Anatomy) -> Table:
-    table = Table(title=anatomy.folder, show_header=False)
+    table = Table(title=harmless(anatomy.folder), show_header=False)
     table.add_column(style="bold")
     table.add_column()
     for name, value in (
@@ -77,22 +78,23 @@ def _exits(found: tuple[ExitsFound, ...]) -> Table:
     table.add_column("gate / block", justify="right")
     for item in found:
         if item.problem:
-            table.add_row(item.name, f"cannot be used: {item.problem}")
-            continue
-        after = " ".join(map(str, item.after))
-        share = f"{item.gate_share:.2%}"
-        table.add_row(item.name, after, item.gate, item.bridge, item.label, item.propagation, share)
+            cells = [item.name, f"cannot be used: {item.problem}"]
+        else:
+            after, share = " ".join(map(str, item.after)), f"{item.gate_share:.2%}"
+            cells = [item.name, after, item.gate, item.bridge, item.label, item.propagation, share]
+        table.add_row(*map(harmless, cells))
     return table
 
 
 def metrics_table(name: str, metrics: Metrics) -> Table:
     """What a set's gates got right on held-out text, one column an exit."""
-    table = Table(title=f"{name}: gates on held-out text")
+    table = Table(title=harmless(f"{name}: gates on held-out text"))
     table.add_column("")
     for at in metrics:
-        table.add_column(at.replace("after", "after "), justify="right")
+        table.add_column(harmless(at.replace("after", "after ")), justify="right")
     for row in dict.fromkeys(row for values in metrics.values() for row in values):
-        table.add_row(row.replace("_", " "), *(_number(values.get(row)) for values in metrics.values()))
+        numbers = (_number(values.get(row)) for values in metrics.values())
+        table.add_row(harmless(row.replace("_", " ")), *numbers)
     return table
 
 

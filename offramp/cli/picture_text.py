@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from offramp.cli.demo_report import pieces
+from offramp.cli.harmless import harmless
 from offramp.cli.palette import shade
-from offramp.cli.shading import harmless
 from offramp.zoo.showcase.settings import SKIP, VERIFY
 from offramp.zoo.showcase.show import TwinReport
 

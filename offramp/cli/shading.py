@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text as RichText
 
+from offramp.cli.harmless import harmless
 from offramp.cli.palette import shade
 
 _SYSTEMS = {
@@ -16,13 +17,6 @@ _SYSTEMS = {
     "256": ColorSystem.EIGHT_BIT,
     "truecolor": ColorSystem.TRUECOLOR,
 }
-_CONTROL = {code: "\ufffd" for code in (*range(9), *range(11, 32), 127, *range(128, 160))}
-"""What a model must not send to a terminal: everything that moves its cursor but tab and line feed."""
-
-
-def harmless(text: str) -> str:
-    """The text with U+FFFD for every such character."""
-    return text.translate(_CONTROL)
 
 
 def style(depth: int, num_blocks: int) -> Style:

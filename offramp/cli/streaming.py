@@ -86,7 +86,7 @@ class ShadedText:
 
 
 class JsonLines:
-    """One JSON object a line: every token, then the summary."""
+    """One JSON object a line: every token, then the summary. In ASCII, which moves no terminal's cursor."""
 
     def __init__(self, out: Console) -> None:
         self.out = out
@@ -99,7 +99,7 @@ class JsonLines:
         self._write({"event": "end", **asdict(summary)})
 
     def _write(self, item: dict[str, Any]) -> None:
-        self.out.file.write(json.dumps(item, ensure_ascii=False) + "\n")
+        self.out.file.write(json.dumps(item) + "\n")
         self.out.file.flush()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from offramp.cli.app import INTERRUPTED
+from offramp.cli.failures import INTERRUPTED
 from offramp.cli.inspection import metrics_table
 from offramp.cli.options import Where
 from offramp.cli.progress import training_bar

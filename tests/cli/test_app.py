@@ -83,10 +83,37 @@ def test_ctrl_c_is_130(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.code, result.err) == (130, "error: interrupted\n")
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_ours_says_how_to_see_its_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(AssertionError("a bug"), monkeypatch)
+    result = run("inspect", "m")
+    assert result.code == 1
+    assert (
+        result.err == "error: AssertionError: a bug (a bug of ours: run again with --debug and report it)\n"
+    )
     with pytest.raises(AssertionError, match="a bug"):
-        run("inspect", "m")
+        run("inspect", "m", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NotADirectoryError(20, "Not a directory", "/etc/passwd/x"), "Not a directory: /etc/passwd/x"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ConnectionError("the hub is away"), "the hub is away"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    fail_with(error, monkeypatch)
+    result = run("inspect", "m")
+    assert (result.code, result.err) == (1, f"error: {said}\n")
+
+
+def test_an_error_does_not_move_the_cursor(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(CheckpointError("\x1b[2J\x1b]0;title\x07 \x9b1m \ud800"), monkeypatch)
+    assert run("inspect", "m").err == "error: \ufffd[2J\ufffd]0;title\ufffd \ufffd1m \ufffd\n"
 
 
 def test_debug_shows_where_an_error_came_from(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +140,28 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     command = f"{sys.executable} -m offramp --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("--help > /dev/full", 1, "error: No space left on device\n"),
+        ("--help >&-", 0, ""),
+        ("generate model <&-", 2, "error: the prompt is empty; give at least one character.\n"),
+        ("genrate 2>&-", 2, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(command: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m offramp {command}"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_where_it_runs(run: Any, verb: str) -> None:
+    told = run(verb, "--help").out
+    assert "--device" in told and "--dtype" in told
 
 
 def test_a_new_file_is_a_new_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from offramp.cli import demonstration
 from offramp.cli.demo_report import print_report
+from offramp.cli.options import Where
 from offramp.engine.sequence import Generation, Stats, TokenEvent
 from offramp.zoo.prompts import Prompt
 from offramp.zoo.showcase.quality import Quality, Trial
@@ -85,7 +86,7 @@ def test_without_matplotlib_the_demo_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(demonstration.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(demonstration, "_reports", lambda *_: [report()])
-    demonstration.run(tmp_path / "out", None, 1.0)
+    demonstration.run(tmp_path / "out", None, 1.0, Where())
     assert "offramp[plot]" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
@@ -94,6 +95,13 @@ def test_missing_twins_are_named(run: Any, tmp_path: Path) -> None:
     result = run("demo", "--checkpoints", tmp_path)
     assert result.code == 1
     assert "tiny-transformer" in result.err and "offramp pretrain" in result.err
+
+
+def test_the_demo_runs_where_it_is_told(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Where] = []
+    monkeypatch.setattr(demonstration, "run", lambda *arguments: told.append(arguments[-1]))
+    assert run("demo", "--device", "auto", "--dtype", "bf16").code == 0
+    assert told == [Where("auto", "bf16")]
 
 
 def test_the_whole_demo(run: Any, twins: Path, tmp_path: Path) -> None:

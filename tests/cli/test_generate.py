@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,32 @@ def test_a_model_without_exits_says_how_to_train_them(run: Any, bare_checkpoint:
     assert f"offramp train {bare_checkpoint} --data" in result.err
 
 
+def test_remark_text_and_summary_come_in_this_order(checkpoint: Path) -> None:
+    """In one pipe too, where neither stream is written line by line."""
+    command = [
+        sys.executable,
+        "-m",
+        "offramp",
+        "generate",
+        checkpoint,
+        "hello",
+        *FEW,
+        "--propagation",
+        "skip",
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+    remark, *text, legend, summary = done.stdout.removesuffix("\n").split("\n")
+    assert remark.startswith("note: ") and legend.startswith("left after") and "6 tokens" in summary
+    assert text, "the reply has lines of its own"
+
+
+def test_a_full_disk_is_one_line(checkpoint: Path) -> None:
+    command = f"{sys.executable} -m offramp generate {checkpoint} hello > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("error: No space left on device\n") and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
@@ -69,7 +97,7 @@ def test_a_model_without_exits_says_how_to_train_them(run: Any, bare_checkpoint:
         (["--exits", "linea"], 1, "Did you mean 'linear'"),
         (["--exits-at", "3"], 2, "1, 2"),
         (["--run-max", "99"], 2, "run_max is 99"),
-        (["--stop", ""], 2, "stop string is empty"),
+        (["--stop", ""], 2, "stop string"),
         (["--chat"], 2, "no chat template"),
     ],
 )

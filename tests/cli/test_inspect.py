@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from offramp.zoo import bundled
 
 
 def test_parts_add_up_to_the_model(run: Any, checkpoint: Path) -> None:
@@ -45,3 +48,27 @@ def test_foreign_exits_do_not_hide_the_rest(run: Any, bare_checkpoint: Path) -> 
     (broken / "exits.json").write_text("{}")
     result = run("inspect", bare_checkpoint)
     assert result.code == 0 and "cannot be used" in result.out and "family" in result.out
+
+
+def test_a_checkpoint_cannot_move_the_cursor(run: Any, checkpoint: Path, bare_checkpoint: Path) -> None:
+    """Names and texts of somebody's exits folder go to the terminal."""
+    good = json.loads((checkpoint / "exits/linear/exits.json").read_text())
+    good["info"]["label"] = "\x1b[2Jlabel"
+    good["info"]["metrics"] = {"after1": {"\x9b1mrow": 0.5}}
+    foreign = {**good, "info": {**good["info"], "backbone": "\x1b]0;title\x07"}}
+    for name, config in (("good\x1b[1m", good), ("foreign", foreign)):
+        folder = bare_checkpoint / "exits" / name
+        folder.mkdir(parents=True)
+        (folder / "exits.json").write_text(json.dumps(config))
+        shutil.copy(checkpoint / "exits/linear/model.safetensors", folder)
+    for result in (run("inspect", bare_checkpoint), run("inspect", bare_checkpoint, "--json")):
+        assert result.code == 0
+        assert all(char.isprintable() or char == "\n" for char in result.out)
+
+
+def test_a_bundled_model_goes_by_its_name(
+    run: Any, bare_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bare_checkpoint, bare_checkpoint.parent / "tiny-mamba2")
+    monkeypatch.setattr(bundled.folder, "__defaults__", (bare_checkpoint.parent,))
+    assert "family" in run("inspect", "tiny-mamba2").out

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offramp.cli.options import Where
 
-def demo(*, out: Path = Path("demo"), checkpoints: Path | None = None, seconds: float = 110.0) -> None:
+
+def demo(
+    *,
+    out: Path = Path("demo"),
+    checkpoints: Path | None = None,
+    seconds: float = 110.0,
+    where: Where | None = None,
+) -> None:
     """Run both bundled twins on the same prompts in five ways, and show what each gains and loses.
 
     Parameters
@@ -19,4 +27,4 @@ def demo(*, out: Path = Path("demo"), checkpoints: Path | None = None, seconds: 
     """
     from offramp.cli.demonstration import run
 
-    run(out, checkpoints, seconds)
+    run(out, checkpoints, seconds, where or Where())

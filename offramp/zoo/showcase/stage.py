@@ -17,10 +17,12 @@ from offramp.zoo.showcase.settings import CODE_TOKENS, FULL, SETTINGS, Task
 class Stage:
     """Loads the twin's checkpoint once for every exit set that the settings name."""
 
-    def __init__(self, twin: str, folder: Path, prompts: Sequence[Prompt]) -> None:
+    def __init__(
+        self, twin: str, folder: Path, prompts: Sequence[Prompt], dtype: str = "f32", device: str = "cpu"
+    ) -> None:
         self.twin = twin
         sets = dict.fromkeys(setting.exits for setting in SETTINGS)
-        self.checkpoints = {name: load(folder, name) for name in sets}
+        self.checkpoints = {name: load(folder, name, dtype=dtype, device=device) for name in sets}
         self.full = self.checkpoints[FULL.exits]
         self.tasks = [Task(prompt, _tokens(self.full, prompt.prompt)) for prompt in prompts]
         self.thresholds = {name: _suggested(found) for name, found in self.checkpoints.items()}

@@ -1,0 +1,70 @@
+"""Every way to fail as one line on stderr and an exit code.
+
+Exit codes: 0 done · 1 failed · 2 asked for something impossible · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from cyclopts import CycloptsError
+
+from offramp.cli.harmless import harmless
+from offramp.errors import OfframpError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def report(error: BaseException) -> int:
+    """Say on stderr what went wrong, in one line whatever line breaks the error has. Returns the exit code."""
+    text, code = _explain(error)
+    if text:
+        _say(f"error: {harmless(' '.join(text.split()))}")
+    _drop_unwritten()
+    return code
+
+
+def open_missing_streams() -> None:
+    """Give the process the standard streams that its parent closed (`>&-`): Python leaves None in their place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # for as long as the process lives
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to say of an error ("": nothing), and its exit code."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted", INTERRUPTED
+        case OfframpError():
+            return str(error), error.exit_code
+        case CycloptsError():
+            return str(error), USAGE
+        case BrokenPipeError():  # `offramp generate … | head`: nobody reads on
+            return "", FAILED
+        case OSError(strerror=str(reason), filename=None):
+            return reason, FAILED
+        case OSError(strerror=str(reason), filename=file):
+            return f"{reason}: {os.fsdecode(file) if isinstance(file, bytes) else file}", FAILED
+        case OSError():  # of a library that gives no number, only words
+            return str(error) or type(error).__name__, FAILED
+        case MemoryError():
+            return "not enough memory", FAILED
+    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{told} (a bug of ours: run again with --debug and report it)", FAILED
+
+
+def _say(line: str) -> None:
+    """Nobody may be listening, or the disk be full: the exit code is left to say it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _drop_unwritten() -> None:
+    """Where stdout takes no more, what is still to be written to it goes nowhere: Python would complain at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
