@@ -50,17 +50,14 @@ def consider(frontier: Frontier, row: Sequence, s: int, passed: Pass) -> Choice 
     if gate != gate:
         return None
     logits_RV = frontier.peek(s, passed, [row.slot]) if row.policy.needs_logits else None
-    leaves = (logits_RV is None or not _is_broken(logits_RV)) and ask(row, s, passed, logits_RV)
-    if leaves and logits_RV is None:
-        logits_RV = frontier.peek(s, passed, [row.slot])
-        leaves = not _is_broken(logits_RV)
-    if logits_RV is None:
-        return None
-    if not leaves:
+    if (logits_RV is None or _is_sound(logits_RV)) and ask(row, s, passed, logits_RV):
+        logits_RV = frontier.peek(s, passed, [row.slot]) if logits_RV is None else logits_RV
+        if _is_sound(logits_RV):
+            chosen = choose(logits_RV[0], row.tokens, row.request.sampling)
+            return Choice(chosen.token, chosen.logprob, s, gate, row.memory)
+    if logits_RV is not None:
         frontier.unpeek(s, [row.slot])
-        return None
-    chosen = choose(logits_RV[0], row.tokens, row.request.sampling)
-    return Choice(chosen.token, chosen.logprob, s, gate, row.memory)
+    return None
 
 
 def ask(row: Sequence, s: int, passed: Pass, logits_RV: Tensor | None) -> bool:
@@ -96,7 +93,7 @@ def speak(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
 def final(frontier: Frontier, row: Sequence, logits_V: Tensor) -> list[TokenEvent]:
     """One token chosen by the last segment; NaN ends the row instead."""
     row.stats.head_rows += 1
-    if _is_broken(logits_V):
+    if not _is_sound(logits_V):
         return [row.fail(frontier.depth(None))]
     return [
         row.commit(choose(logits_V, row.tokens, row.request.sampling), frontier.depth(None), drafted=False)
@@ -116,7 +113,7 @@ def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     events: list[TokenEvent] = []
     failure: list[TokenEvent] = []
     for logits_V, draft in zip(logits_TV, [*drafts, None], strict=False):  # None: after the newest draft
-        if _is_broken(logits_V):
+        if not _is_sound(logits_V):
             failure = [row.fail(frontier.depth(None))]
             break
         chosen = choose(logits_V, row.tokens, row.request.sampling)
@@ -132,6 +129,6 @@ def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     return events + failure
 
 
-def _is_broken(logits: Tensor) -> bool:
-    """NaN anywhere, or no largest finite number: nothing can be chosen from these."""
-    return not bool(logits.amax(-1).isfinite().all())
+def _is_sound(logits: Tensor) -> bool:
+    """No NaN, and a largest number that is finite: otherwise nothing can be chosen from them."""
+    return bool(logits.amax(-1).isfinite().all())
