@@ -210,13 +210,77 @@ def test_a_template_of_several_is_the_default_one(tmp_path: Path) -> None:
         ("{{ raise_exception('only users') }}", "only users"),
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{% for %}", "does not accept"),
+        ("{{ 1/0 }}", "template fails on these messages: ZeroDivisionError"),
+        ("{{ messages + 1 }}", "TypeError"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+        ("(" * 300_000, "300,000 characters"),
+        ([1], "no chat template"),
+        ([{"name": "default"}], "no chat template"),
         (None, "no chat template"),
     ],
 )
-def test_a_template_that_fails_says_so(tmp_path: Path, template: str | None, said: str) -> None:
+def test_a_template_that_fails_says_so(tmp_path: Path, template: object, said: str) -> None:
     text = save(tmp_path, llama(), **({"chat_template": template} if template else {}))
     with pytest.raises(UsageError, match=said):
         text.chat([{"role": "user", "content": "hi"}])
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ('{{ "a" * 8000000000 }}', "too large"),
+        ('{{ 8000000000 * "a" }}', "too large"),
+        ("{{ messages * 8000000000 }}", "too large"),
+        ("{{ 9 ** 99999999999 }}", "too large"),
+        (
+            "{% set ns = namespace(x=9) %}{% for i in range(40) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+            "too large",
+        ),
+        (
+            '{% set ns = namespace(x="a") %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}',
+            "too large",
+        ),
+        ("{{ '%8000000000d' % 1 }}", "too large"),
+        ("{{ '%*d' % (8000000000, 1) }}", "too large"),
+        ("{% for i in range(10 ** 12) %}{% endfor %}", "more than 100,000 numbers"),
+        (
+            "{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}",
+            "more than 100,000 numbers",
+        ),
+        ('{% set x = "a" * 999999 %}{{ x }}{{ x }}', "more than 1,000,000 characters"),
+    ],
+)
+def test_a_template_cannot_ask_for_everything(tmp_path: Path, template: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        save(tmp_path, llama(), chat_template=template).chat([{"role": "user", "content": "hi"}])
+
+
+def test_what_real_templates_calculate_is_allowed(tmp_path: Path) -> None:
+    template = (
+        "{{ '-' * 3 }}{{ 2 ** 3 + 7 % 4 }}{{ '%s, %02d' % ('a', 7) }}{{ [1] + [2] }}{{ range(2) | list }}"
+    )
+    assert save(tmp_path, llama(), chat_template=template).chat([]) == "---11a, 07[1, 2][0, 1]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer_config.json", b"[1, 2]"),
+        ("tokenizer_config.json", b"[" * 200_000),
+        ("tokenizer_config.json", b"\xff"),
+        ("chat_template.jinja", b"\xff"),
+    ],
+)
+def test_a_damaged_file_beside_the_tokenizer_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    save(tmp_path, llama())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        Text.load(tmp_path)
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(UsageError, match=r"character 2 is U\+DCFF"):
+        Text(byte_level()).encode("a\udcff")
 
 
 def test_a_folder_without_a_tokenizer_says_what_to_do(tmp_path: Path) -> None:

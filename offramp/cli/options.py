@@ -141,14 +141,21 @@ class Choosing:
 def prompt_from(given: str | None) -> str:
     """The prompt given, or stdin where it is `-` or missing; one final line break there is the shell's own.
 
-    Raises UsageError for an unknown option (cyclopts takes it for a prompt), an empty prompt, and for waiting
-    at a terminal.
+    Raises UsageError for an unknown option (cyclopts takes it for a prompt), an empty prompt, one that is no
+    UTF-8, and for waiting at a terminal.
     """
     if given is not None and given.startswith("-") and given != "-" and " " not in given:
         raise UsageError(f"unknown option {given} (a prompt that begins with a hyphen can come from stdin).")
     if given is None and sys.stdin.isatty():
         raise UsageError("no prompt: give one after MODEL, or send it to stdin.")
-    prompt = sys.stdin.read().removesuffix("\n") if given in (None, "-") else given
+    prompt = given if given not in (None, "-") else _stdin().removesuffix("\n")
     if not prompt:
         raise UsageError("the prompt is empty; give at least one character.")
     return prompt
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompt from stdin is not {error.encoding.upper()}: {error.reason}.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,13 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from offramp.errors import CheckpointError, UsageError
+from offramp.files import SMALL, read_json, read_text
 from offramp.text.chat import Message, render
 from offramp.text.detokenizer import Detokenizer
 from offramp.text.pieces import Pieces
+
+CONFIG_BYTES = 1 << 26
+"""A limit for tokenizer_config.json: those of old describe every added token."""
 
 
 class Text:
@@ -28,7 +31,7 @@ class Text:
 
     @classmethod
     def load(cls, folder: Path) -> Text:
-        """Raises CheckpointError when tokenizer.json is missing or damaged."""
+        """Raises CheckpointError when tokenizer.json is missing, or it or a file beside it is damaged."""
         file = folder / "tokenizer.json"
         if not file.is_file():
             raise CheckpointError(
@@ -39,14 +42,18 @@ class Text:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
             raise CheckpointError(f"{file} cannot be read as a tokenizer: {error}") from error
-        config = _read_json(folder / "tokenizer_config.json")
-        template = folder / "chat_template.jinja"
-        if template.is_file():
-            config["chat_template"] = template.read_text(encoding="utf-8")
+        said, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+        config = read_json(said, CONFIG_BYTES, CheckpointError) if said.exists() else {}
+        if template.exists():
+            config["chat_template"] = read_text(template, SMALL, CheckpointError)
         return cls(tokenizer, config)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, led by the begin-of-sequence token where the tokenizer adds it and the text has none."""
+        """Token ids, led by the begin-of-sequence token where the tokenizer adds it and the text has none.
+
+        Raises UsageError for a text with half a surrogate pair, which is no Unicode.
+        """
+        check_unicode(text)
         ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
         if self._adds_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             return [self.bos_id, *ids]
@@ -58,10 +65,14 @@ class Text:
         return "".join([detokenizer.push(token) for token in ids]) + detokenizer.flush()
 
     def chat(self, messages: Sequence[Message]) -> str:
-        """The prompt that the checkpoint's chat template makes of `messages`."""
+        """The prompt that the checkpoint's chat template makes of `messages`.
+
+        Raises UsageError where there is none, or it fails on them.
+        """
         template = self.config.get("chat_template")
         if isinstance(template, list):  # several, by name
-            template = next((item["template"] for item in template if item.get("name") == "default"), None)
+            named = [item for item in template if isinstance(item, dict)]
+            template = next((item.get("template") for item in named if item.get("name") == "default"), None)
         if not isinstance(template, str):
             raise UsageError("this checkpoint has no chat template: give the whole prompt, without --chat.")
         return render(template, messages, self._special_tokens())
@@ -86,11 +97,15 @@ class Text:
         return self.bos_id is not None and self.tokenizer.encode("").ids[:1] == [self.bos_id]
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file."""
-    if not file.is_file():
-        return {}
+def check_unicode(text: str) -> None:
+    """Raises UsageError where `text` has half a surrogate pair.
+
+    Python makes one of a byte that is not UTF-8, and of an escape such as \\ud800 in JSON.
+    """
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON: {error}") from error
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the prompt is not valid Unicode: character {error.start + 1} is U+{ord(text[error.start]):04X}, half "
+            "of a surrogate pair; give it as UTF-8."
+        ) from error

@@ -33,6 +33,15 @@ def test_the_prompt_may_come_from_stdin(run: Any, checkpoint: Path, monkeypatch:
         assert run("generate", checkpoint, *dash, *FEW).out == given
 
 
+def test_a_prompt_that_is_no_unicode(run: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte that is not UTF-8 arrives as half a surrogate pair in an argument, as an error from stdin."""
+    given = run("generate", checkpoint, "a\udcff", *FEW)
+    assert given.code == 2 and "not valid Unicode: character 2" in given.err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\xff"), encoding="utf-8"))
+    sent = run("generate", checkpoint, *FEW)
+    assert sent.code == 2 and "stdin is not UTF-8" in sent.err
+
+
 def test_json_lines_fold_to_the_reply(run: Any, checkpoint: Path) -> None:
     text = run("generate", checkpoint, "hello", *FEW).out.removesuffix("\n")
     *tokens, end = map(json.loads, run("generate", checkpoint, "hello", "--json", *FEW).out.splitlines())
