@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,29 +51,53 @@ def read_json(path: Path, limit: int, error: type[OfframpError]) -> dict[str, An
     return value
 
 
+def in_the_way(folder: Path, files: Collection[str]) -> str:
+    """Why a folder of `files` must not take the place of `folder`, in a few words; "" where it may.
+
+    It may where there is nothing yet, an empty folder, or one that holds exactly these files.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        return f"{nearest.name} is a file"
+    found = {path.name: path.is_file() for path in folder.iterdir()} if nearest == folder else {}
+    if not found or found == dict.fromkeys(files, True):
+        return ""
+    more = ", ..." if len(found) > 3 else ""
+    return f"it holds {', '.join(sorted(found)[:3])}{more}"
+
+
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it takes the place of `folder` when the block ends without an error.
+def whole_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
+    """A temporary folder to fill with `files`; it takes the place of `folder` when the block ends well.
 
     Every file is on the disk before the name is: a reader meets the old folder, the new one, or, for the
     moment between the two renames, none; never half of one.
+    Raises OfframpError, before anything is written, where something else is in the way.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
+    if why := in_the_way(folder, files):
+        raise OfframpError(f"{folder} is not replaced: {why}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    stale = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    _remove(fresh, stale)
+    _remove(fresh)
     fresh.mkdir()
     try:
         yield fresh
         for path in (*fresh.rglob("*"), fresh):
             sync(path)
-        if folder.exists():
-            folder.rename(stale)
-        fresh.rename(folder)
-        sync(folder.parent)
+        _take_place(fresh, folder)
     finally:
-        _remove(fresh, stale)
+        _remove(fresh)
+
+
+def _take_place(fresh: Path, folder: Path) -> None:
+    """Rename `fresh` to `folder`. The old one goes last: whatever fails, one of the two is there."""
+    stale = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(stale)
+    fresh.rename(folder)
+    sync(folder.parent)
+    _remove(stale)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -94,6 +118,5 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -21,12 +21,12 @@ from offramp.errors import ExitsError, OfframpError
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.exits.positions import default_positions
-from offramp.files import whole_folder
+from offramp.files import in_the_way, whole_folder
 
 __all__ = ["ExitSet", "ExitsInfo", "build_exits", "default_positions", "load_exits", "save_exits"]
 
 FORMAT = 1
-CONFIG_FILE, WEIGHTS_FILE = "exits.json", "model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = FILES = ("exits.json", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,25 @@ class ExitsInfo:
     format: int = FORMAT
 
 
+def check_target(folder: Path) -> Path:
+    """The absolute path of a folder that `save_exits` may write: a new or empty one, or one of earlier exits.
+
+    Raises ExitsError for any other: whatever else it holds would be lost.
+    """
+    folder = Path(folder).resolve()
+    if why := in_the_way(folder, FILES):
+        raise ExitsError(f"{folder} is not an exits folder ({why}); name a new one")
+    return folder
+
+
 def save_exits(exits: ExitSet, info: ExitsInfo, folder: Path) -> None:
-    """Write the folder, complete or not at all. Every exit's own weights: names begin with `exits.<i>.`."""
+    """Write the folder, complete or not at all. Every exit's own weights: names begin with `exits.<i>.`.
+
+    Raises ExitsError as `check_target` does.
+    """
     weights = {name: value.detach().cpu().contiguous() for name, value in exits.state_dict().items()}
     text = json.dumps({"config": asdict(exits.config), "info": asdict(info)}, indent=1, allow_nan=False)
-    with whole_folder(Path(folder)) as fresh:
+    with whole_folder(check_target(folder), FILES) as fresh:
         save_file(weights, fresh / WEIGHTS_FILE)
         (fresh / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from offramp.errors import OfframpError, UsageError
-from offramp.files import whole_folder, write_whole
+from offramp.files import in_the_way, whole_folder, write_whole
 
 FORMAT = 1
+STATE_FILE, RUN_FILE = FILES = ("state.safetensors", "run.json")
 
 
 def save(
@@ -35,12 +36,12 @@ def save(
     """Write `out/step-...`, point `latest` at it, remove the older ones. Returns the folder."""
     folder = out / f"step-{step:08d}"
     run = {"format": FORMAT, "step": step, "settings": dict(settings)}
-    with whole_folder(folder) as fresh:
-        save_file(_flatten(module, optimizers), fresh / "state.safetensors")
-        (fresh / "run.json").write_text(json.dumps(run, indent=1), encoding="utf-8")
+    with whole_folder(folder, FILES) as fresh:
+        save_file(_flatten(module, optimizers), fresh / STATE_FILE)
+        (fresh / RUN_FILE).write_text(json.dumps(run, indent=1), encoding="utf-8")
     write_whole(out / "latest", folder.name + "\n")
     for old in out.glob("step-*"):
-        if old != folder:
+        if old != folder and not in_the_way(old, FILES):  # never a folder that is not a checkpoint of ours
             shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -54,9 +55,9 @@ def resume(out: Path, settings: Mapping[str, Any], module: nn.Module, optimizers
     if folder is None:
         return 0
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         _refuse_other_settings(out, run["settings"], settings)
-        _unflatten(load_file(folder / "state.safetensors"), module, optimizers)
+        _unflatten(load_file(folder / STATE_FILE), module, optimizers)
         return int(run["step"])
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise OfframpError(

@@ -18,7 +18,7 @@ import torch
 
 from offramp.errors import DataError, UsageError
 from offramp.exits.exit_set import ExitSet
-from offramp.exits.store import ExitsInfo, save_exits
+from offramp.exits.store import ExitsInfo, check_target, save_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import fingerprint
 from offramp.training.data import Documents
@@ -61,15 +61,16 @@ def train_exits(
 
     A stopped run is continued by the same call from the folder `.<name>.run` beside `out`. The info, with
     metrics on the held-out documents, is None while unfinished. revision: what people call the backbone.
-    Raises DataError when no window can be cut, UsageError for a window beyond the model's context.
+    Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut, UsageError for
+    a window beyond the model's context.
     """
+    out = check_target(out)
     if config.window > model.config.context_length:
         raise UsageError(
             f"a window of {config.window} exceeds the model's {model.config.context_length} tokens"
         )
     if not cut(data.training, 2) or not cut(data.held_out, 2):
         raise DataError(f"{data.source} is too short to train on and to measure with")
-    out = Path(out)
     run_folder = out.with_name(f".{out.name}.run")
     model.requires_grad_(False).eval()
     exits.to(device_of(model), torch.float32).train()

@@ -58,8 +58,7 @@ def test_dtype(folder: Path) -> None:
     assert {value.dtype for value in exits.state_dict().values()} == {torch.bfloat16}
 
 
-def test_saving_again_replaces_the_folder(folder: Path) -> None:
-    (folder / "left over").write_text("")
+def test_saving_again_replaces_exits(folder: Path) -> None:
     save_exits(build_exits(replace(CONFIG, after=(1,))), INFO, folder)
     assert sorted(path.name for path in folder.parent.rglob("*")) == [
         "exits",
@@ -67,6 +66,18 @@ def test_saving_again_replaces_the_folder(folder: Path) -> None:
         "model.safetensors",
     ]
     assert load_exits(folder, "abc")[0].after == (1,)
+
+
+@pytest.mark.parametrize("target", [".", "..", "../model.safetensors"])
+def test_saving_never_replaces_anything_else(tmp_path: Path, target: str) -> None:
+    """Neither the model, nor the folder of all its exit sets, nor a file."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text("weights")
+    save_exits(build_exits(CONFIG), INFO, tmp_path / "exits" / "linear")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ExitsError, match=r"is not an exits folder \(.*\); name a new one"):
+        save_exits(build_exits(CONFIG), INFO, tmp_path / "exits" / target)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_another_backbone(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from offramp.errors import DataError, UnknownName, UsageError
+from offramp.errors import DataError, ExitsError, UnknownName, UsageError
 from offramp.exits.base import ExitConfig
 from offramp.exits.store import ExitSet, build_exits, load_exits
 from offramp.models.base import Model
@@ -81,6 +81,18 @@ def test_gates_learn_and_the_backbone_stays(
     assert stored == replace(info, revision="tiny") and loaded.after == AFTER
     assert set(info.metrics) == {"after2", "after4", "after6"} and len(info.thresholds) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exits"]
+
+
+def test_nothing_is_trained_for_a_folder_that_cannot_be_written(
+    trained: Model, data: Documents, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("precious")
+    seen = list[Progress]()
+    with pytest.raises(ExitsError, match="is not an exits folder .it holds notes.txt.; name a new one"):
+        train_exits(
+            trained, exits_for(), data, CONFIG, tmp_path, limits=Limits(report_every=1), callback=seen.append
+        )
+    assert not seen and [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_every_exit_stores_its_own_weights(trained: Model, data: Documents, tmp_path: Path) -> None:

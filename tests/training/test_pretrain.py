@@ -98,6 +98,14 @@ def test_checkpoints_replace_each_other_and_are_not_pickles(corpus: Path, tmp_pa
     assert names == ["latest", "step-00000024", "step-00000024/run.json", "step-00000024/state.safetensors"]
 
 
+def test_only_checkpoints_make_way_for_checkpoints(corpus: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "run" / "step-by-step" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("precious")
+    pretrain(tiny_model(), CONFIG, corpus, tmp_path / "run", limits=Limits(max_seconds=0))
+    assert notes.read_text() == "precious"
+
+
 def test_other_settings_are_refused(corpus: Path, tmp_path: Path) -> None:
     pretrain(tiny_model(), CONFIG, corpus, tmp_path / "run", limits=Limits(max_seconds=0))
     with pytest.raises(UsageError, match="muon_rate was 0.02, now 0.01"):
