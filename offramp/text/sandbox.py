@@ -1,4 +1,4 @@
-"""The jinja2 sandbox that chat templates run in: no Python behind it, and no number or text grows without end.
+"""The jinja2 sandbox that chat templates run in: no way to Python behind it, and bounds to what it makes.
 
 Bounded: what one operator makes (`*`, `**`, `+`, `%`), all that `range` gives in one rendering together, and
 the length of what is written. Not bounded: the time that loops over long texts within each other take, and

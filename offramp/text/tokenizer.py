@@ -13,6 +13,7 @@ from offramp.files import SMALL, read_json, read_text
 from offramp.text.chat import Message, render
 from offramp.text.detokenizer import Detokenizer
 from offramp.text.pieces import Pieces
+from offramp.text.unicode import broken_at
 
 CONFIG_BYTES = 1 << 26
 """A limit for tokenizer_config.json: those of old describe every added token."""
@@ -53,7 +54,8 @@ class Text:
 
         Raises UsageError for a text with half a surrogate pair, which is no Unicode.
         """
-        check_unicode(text)
+        if where := broken_at(text):
+            raise UsageError(f"the prompt is not valid Unicode: {where}; give it as UTF-8.")
         ids = list(self.tokenizer.encode(text, add_special_tokens=False).ids)
         if self._adds_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
             return [self.bos_id, *ids]
@@ -95,17 +97,3 @@ class Text:
         if said is not None:
             return bool(said)
         return self.bos_id is not None and self.tokenizer.encode("").ids[:1] == [self.bos_id]
-
-
-def check_unicode(text: str) -> None:
-    """Raises UsageError where `text` has half a surrogate pair.
-
-    Python makes one of a byte that is not UTF-8, and of an escape such as \\ud800 in JSON.
-    """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the prompt is not valid Unicode: character {error.start + 1} is U+{ord(text[error.start]):04X}, half "
-            "of a surrogate pair; give it as UTF-8."
-        ) from error

@@ -6,6 +6,7 @@ line, any other file as one text, and a folder of such files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from offramp.errors import DataError
+from offramp.text.unicode import broken_at
 from offramp.training.batches import SEPARATOR, read_ids
 from offramp.training.windows import Ids
 
@@ -32,6 +34,13 @@ class Documents:
     training: list[Ids]
     held_out: list[Ids]
     source: str
+
+    def sha256(self) -> str:
+        """Of all ids: equal only for the same documents in the same order."""
+        digest = hashlib.sha256()
+        for ids in (*self.training, (), *self.held_out):
+            digest.update(np.asarray([len(ids), *ids], "<i8").tobytes())
+        return digest.hexdigest()
 
 
 def load_documents(
@@ -56,13 +65,16 @@ def load_documents(
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and objects. Raises DataError naming the line that is no json object."""
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    """Line numbers and objects. Raises DataError naming the line that is no json object.
+
+    Only a line feed ends a line: what else str.splitlines cuts at, json allows inside a string.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             item = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: not json ({error})") from error
         if not isinstance(item, dict):
             raise DataError(f"{path}, line {number}: a {type(item).__name__}, not an object")
@@ -115,6 +127,8 @@ def _jsonl_texts(path: Path) -> Iterator[str]:
         text = item.get("text")
         if not isinstance(text, str):
             raise DataError(f'{path}, line {number}: no "text" of type string; its keys are {sorted(item)}')
+        if where := broken_at(text):
+            raise DataError(f'{path}, line {number}: "text" is not valid Unicode: {where}')
         yield text
 
 

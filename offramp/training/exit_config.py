@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from offramp.errors import UsageError
@@ -41,5 +42,15 @@ class ExitTrainConfig:
             raise UsageError(f"unknown weighting {self.weighting!r}: one of {', '.join(WEIGHTINGS)}")
         if min(self.steps, self.tokens_per_step, self.window) < 1:
             raise UsageError("steps, tokens_per_step and window must be at least 1")
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise UsageError(f"a learning rate of {self.rate} is no positive number")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"a weight decay of {self.weight_decay} is not at least 0")
+        if not self.clip > 0:
+            raise UsageError(f"gradients cannot be clipped to a norm of {self.clip}; it must be above 0")
+        if self.warmup_steps < 0:
+            raise UsageError(f"{self.warmup_steps} warmup steps are less than none")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"a seed of {self.seed} is outside 0 to 2**63 - 1")
         if not 0.0 <= self.precision <= 1.0:
             raise UsageError(f"a precision of {self.precision} is outside [0, 1]")

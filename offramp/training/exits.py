@@ -61,21 +61,20 @@ def train_exits(
 
     A stopped run is continued by the same call from the folder `.<name>.run` beside `out`. The info, with
     metrics on the held-out documents, is None while unfinished. revision: what people call the backbone.
-    Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut, UsageError for
-    a window beyond the model's context.
+    Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut or an id is
+    beyond the vocabulary, UsageError for a window beyond the model's context.
     """
     out = check_target(out)
     if config.window > model.config.context_length:
         raise UsageError(
             f"a window of {config.window} exceeds the model's {model.config.context_length} tokens"
         )
-    if not cut(data.training, 2) or not cut(data.held_out, 2):
-        raise DataError(f"{data.source} is too short to train on and to measure with")
+    _check_data(data, model.config.vocab_size)
     run_folder = out.with_name(f".{out.name}.run")
     model.requires_grad_(False).eval()
     exits.to(device_of(model), torch.float32).train()
     backbone = fingerprint(model)
-    job = ExitsJob(model, exits, data.training, config, backbone)
+    job = ExitsJob(model, exits, data, config, backbone)
     outcome = run(job, run_folder, limits or Limits(), callback)
     exits.eval()
     if not outcome.finished:
@@ -84,6 +83,18 @@ def train_exits(
     save_exits(exits, replace(info, revision=revision), out)
     shutil.rmtree(run_folder)
     return outcome, info
+
+
+def _check_data(data: Documents, vocabulary: int) -> None:
+    """Raises DataError when there is too little of it, and when another tokenizer made it."""
+    if not cut(data.training, 2) or not cut(data.held_out, 2):
+        raise DataError(f"{data.source} is too short to train on and to measure with")
+    largest = max(max(ids) for ids in (*data.training, *data.held_out) if len(ids))
+    if largest >= vocabulary:
+        raise DataError(
+            f"the tokenizer makes id {largest} of {data.source}, but the model knows {vocabulary} ids only: they "
+            "do not belong together"
+        )
 
 
 def _info(

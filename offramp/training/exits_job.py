@@ -16,28 +16,30 @@ from torch.optim import Optimizer
 
 from offramp.exits.exit_set import ExitSet
 from offramp.models.base import Model
+from offramp.training.data import Documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.observe import observe
 from offramp.training.optim import BETAS, remember_peak, set_rate, update
 from offramp.training.progress import StepReport
 from offramp.training.schedule import cosine
-from offramp.training.windows import Ids, batches_of, cut, pick
+from offramp.training.windows import batches_of, cut, pick
 
 
 class ExitsJob:
     """One run's backbone, exits and data; see `loop.Job`."""
 
     def __init__(
-        self, model: Model, exits: ExitSet, data: Sequence[Ids], config: ExitTrainConfig, backbone: str
+        self, model: Model, exits: ExitSet, data: Documents, config: ExitTrainConfig, backbone: str
     ) -> None:
         self.model, self.exits, self.config = model, exits, config
-        self.batches = batches_of(cut(data, config.window), config.tokens_per_step, config.seed)
+        self.batches = batches_of(cut(data.training, config.window), config.tokens_per_step, config.seed)
         self.steps = config.steps
         self.settings: Mapping[str, Any] = {
             **asdict(config),
             "exits": asdict(exits.config),
             "backbone": backbone,
-            "batches": len(self.batches),
+            "data": data.source,
+            "data_sha256": data.sha256(),
         }
         adamw = torch.optim.AdamW(
             exits.parameters(), lr=config.rate, betas=BETAS, weight_decay=config.weight_decay

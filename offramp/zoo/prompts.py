@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
+from offramp.training.data import read_jsonl
+
 Kind = Literal["code", "facts", "story"]
 
 _SEED = 0
@@ -33,7 +35,7 @@ class Prompt:
 def load_prompts() -> list[Prompt]:
     """The prompts that come with the package."""
     text = resources.files("offramp.zoo").joinpath("prompts.jsonl").read_text(encoding="utf-8")
-    return [Prompt(**json.loads(line)) for line in text.splitlines()]
+    return [Prompt(**json.loads(line)) for line in text.removesuffix("\n").split("\n")]
 
 
 def choose_prompts(corpus: Path, code: int = 5, facts: int = 4) -> list[Prompt]:
@@ -108,7 +110,7 @@ def _first_distinct(prompts: Iterator[Prompt], count: int) -> list[Prompt]:
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [item for _, item in read_jsonl(file)]
 
 
 def main(corpus: str) -> None:

@@ -54,6 +54,9 @@ def test_an_interrupted_run_says_how_to_go_on(
         (["--label", "exakt"], 2, "Did you mean 'exact'"),
         (["--exits-at", "9"], 2, "9"),
         (["--steps", "0"], 2, "at least 1"),
+        (["--lr", "nan"], 2, "learning rate of nan"),
+        (["--lr", "-1"], 2, "learning rate of -1"),
+        (["--seed", "9" * 30], 2, "seed of 999"),
         (["--bridge", "last_block", "--exits-at", "3"], 2, "saves nothing"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from offramp.errors import DataError
-from offramp.training.data import load_documents
+from offramp.training.data import Documents, load_documents
 from tests.training.tiny import write_corpus
 
 
@@ -26,6 +26,15 @@ def test_folder_of_texts_and_jsonl(tmp_path: Path) -> None:
     assert (len(documents.training), len(documents.held_out)) == (2, 1)
     found = sorted(chr(ids[0]) * len(ids) for ids in documents.training + documents.held_out)
     assert found == ["a" * 100, "b" * 50, "c" * 50]
+
+
+def test_only_a_line_feed_ends_a_line_of_jsonl(tmp_path: Path) -> None:
+    """json lets these stand in a string as they are, and Python's splitlines would cut there."""
+    text = "".join(["a\u2028b\u2029c\x85d\x7f"] * 20)
+    written = json.dumps({"text": text}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_bytes(f"{written}\r\n{written}\r\n".encode())
+    documents = load_documents(tmp_path, encode)
+    assert documents.training == documents.held_out == [encode(text)]
 
 
 def test_one_text_gives_its_end(tmp_path: Path) -> None:
@@ -63,6 +72,12 @@ def test_same_seed_same_split(tmp_path: Path) -> None:
         ("a.jsonl", b'\n["text"]\n', "a.jsonl, line 2: a list, not an object"),
         ("a.jsonl", b'{"txt": "x"}\n', r"""line 1: no "text" of type string; its keys are \['txt'\]"""),
         ("a.jsonl", b'{"text": 3}\n', "line 1: no"),
+        ("a.jsonl", b"\n" + b"[" * 200_000, "a.jsonl, line 2: not json"),
+        (
+            "a.jsonl",
+            b'\n{"text": "a\\ud800"}\n',
+            r"line 2: \"text\" is not valid Unicode: character 2 is U\+D800",
+        ),
         ("a.txt", b"", "holds 0 tokens"),
         ("a.txt", b"short", "holds 5 tokens of text; training needs at least 64"),
     ],
@@ -72,6 +87,13 @@ def test_bad_files(tmp_path: Path, name: str, content: bytes, words: str) -> Non
     for path in (tmp_path, tmp_path / name):
         with pytest.raises(DataError, match=words):
             load_documents(path, encode)
+
+
+def test_other_documents_have_another_sum() -> None:
+    whole = Documents([[1, 2], [3]], [[4]], "a")
+    assert whole.sha256() == Documents([[1, 2], [3]], [[4]], "b").sha256()
+    others = [([[1], [2, 3]], [[4]]), ([[1, 2], [3], [4]], []), ([[3], [1, 2]], [[4]])]
+    assert all(Documents(*parts, "a").sha256() != whole.sha256() for parts in others)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         assert torch.equal(ours, theirs)
 
 
+def test_a_run_is_not_resumed_with_other_data(trained: Model, data: Documents, tmp_path: Path) -> None:
+    """As many tokens in as many batches, but others."""
+    stop, other = Limits(max_seconds=0), Documents(data.training[::-1], data.held_out, "elsewhere")
+    train_exits(trained, exits_for(), data, CONFIG, tmp_path / "exits", limits=stop)
+    with pytest.raises(UsageError, match="data was 'counting', now 'elsewhere'; data_sha256 was"):
+        train_exits(trained, exits_for(), other, CONFIG, tmp_path / "exits")
+
+
 def test_exits_trained_together_or_alone_are_the_same(
     trained: Model, data: Documents, tmp_path: Path
 ) -> None:
@@ -186,6 +194,14 @@ def test_measured_on_held_out_documents(trained: Model, data: Documents) -> None
         ({"weighting": "linear"}, UsageError, "one of sum, paper"),
         ({"steps": 0}, UsageError, "at least 1"),
         ({"precision": 1.5}, UsageError, "outside"),
+        ({"rate": float("nan")}, UsageError, "learning rate of nan"),
+        ({"rate": -1.0}, UsageError, "learning rate of -1"),
+        ({"rate": float("inf")}, UsageError, "learning rate of inf"),
+        ({"weight_decay": -0.1}, UsageError, "weight decay of -0.1"),
+        ({"clip": 0.0}, UsageError, "norm of 0"),
+        ({"clip": float("nan")}, UsageError, "norm of nan"),
+        ({"warmup_steps": -1}, UsageError, "-1 warmup steps"),
+        ({"seed": -1}, UsageError, "seed of -1"),
     ],
 )
 def test_impossible_configs(change: dict[str, object], error: type[Exception], words: str) -> None:
@@ -196,5 +212,8 @@ def test_impossible_configs(change: dict[str, object], error: type[Exception], w
 def test_windows_and_data_that_do_not_fit(trained: Model, data: Documents, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exceeds the model's 64 tokens"):
         train_exits(trained, exits_for(), data, replace(CONFIG, window=65), tmp_path / "exits")
+    foreign = replace(data, held_out=[*data.held_out, [1, 32]])
+    with pytest.raises(DataError, match="makes id 32 of counting, but the model knows 32 ids"):
+        train_exits(trained, exits_for(), foreign, CONFIG, tmp_path / "exits")
     with pytest.raises(DataError, match="too short"):
         train_exits(trained, exits_for(), Documents([[1]], [[1]], "here"), CONFIG, tmp_path / "exits")

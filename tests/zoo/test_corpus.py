@@ -3,6 +3,8 @@
 import hashlib
 import json
 import random
+from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from offramp.zoo.corpus import CorpusPlan, build
-from offramp.zoo.prompts import choose_prompts, cut_inside_function, load_prompts
+from offramp.zoo.prompts import Prompt, choose_prompts, cut_inside_function, load_prompts
 from offramp.zoo.score import exact_match
 from offramp.zoo.stdlib_text import SplitPlan
 
@@ -71,6 +73,15 @@ def test_bundled_prompts_load() -> None:
     prompts = load_prompts()
     assert len(prompts) == 12 and len({prompt.prompt for prompt in prompts}) == 12
     assert not any(prompt.prompt.endswith((" ", "\n")) for prompt in prompts)
+
+
+def test_a_prompt_may_hold_what_python_calls_a_line_break(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = json.dumps(asdict(Prompt("code", "a\u2028b", None, "here")), ensure_ascii=False)
+    (tmp_path / "prompts.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    assert [prompt.prompt for prompt in load_prompts()] == ["a\u2028b"] * 2
 
 
 def test_code_is_cut_inside_a_body(corpus: Path) -> None:
