@@ -8,6 +8,14 @@
     for event in engine.stream(request):
         print(event.text, event.depth)
 
+Exits of your own, on the frozen model:
+
+    width, blocks = checkpoint.model.config.hidden_size, checkpoint.model.config.num_blocks
+    config = offramp.ExitConfig(gate="mamba", bridge="none", after=(4, 8), hidden_size=width, norm_eps=1e-5)
+    exits = offramp.build_exits(config, blocks)
+    documents = offramp.load_documents("texts/", checkpoint.text.encode)
+    offramp.train(checkpoint.model, exits, documents, offramp.ExitTrainConfig(), "path/to/model/exits/mamba")
+
 Names are fetched when first used, so that `import offramp` and `offramp --help` do not wait for torch.
 """
 
@@ -15,68 +23,68 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from offramp.engine.engine import Engine
-    from offramp.engine.load import Checkpoint, load
-    from offramp.engine.sequence import Generation, Request, Sampling, TokenEvent
-    from offramp.errors import (
-        CapacityError,
-        CheckpointError,
-        DataError,
-        ExitsError,
-        OfframpError,
-        UnknownName,
-        UsageError,
-    )
-    from offramp.text import Text
+if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
+    from offramp.engine.engine import Engine as Engine
+    from offramp.engine.load import Checkpoint as Checkpoint
+    from offramp.engine.load import load as load
+    from offramp.engine.sequence import Generation as Generation
+    from offramp.engine.sequence import Request as Request
+    from offramp.engine.sequence import Sampling as Sampling
+    from offramp.engine.sequence import TokenEvent as TokenEvent
+    from offramp.errors import CapacityError as CapacityError
+    from offramp.errors import CheckpointError as CheckpointError
+    from offramp.errors import DataError as DataError
+    from offramp.errors import ExitsError as ExitsError
+    from offramp.errors import OfframpError as OfframpError
+    from offramp.errors import UnknownName as UnknownName
+    from offramp.errors import UsageError as UsageError
+    from offramp.exits.base import ExitConfig as ExitConfig
+    from offramp.exits.exit_set import build_exits as build_exits
+    from offramp.text import Text as Text
+    from offramp.training.data import load_documents as load_documents
+    from offramp.training.exit_config import ExitTrainConfig as ExitTrainConfig
+    from offramp.training.exits import train_exits
+
+    train = train_exits
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CapacityError",
-    "Checkpoint",
-    "CheckpointError",
-    "DataError",
-    "Engine",
-    "ExitsError",
-    "Generation",
-    "OfframpError",
-    "Request",
-    "Sampling",
-    "Text",
-    "TokenEvent",
-    "UnknownName",
-    "UsageError",
-    "__version__",
-    "load",
-]
-
 _HOMES = {
-    "offramp.engine.engine": ("Engine",),
-    "offramp.engine.load": ("Checkpoint", "load"),
-    "offramp.engine.sequence": ("Generation", "Request", "Sampling", "TokenEvent"),
-    "offramp.errors": (
-        "CapacityError",
-        "CheckpointError",
-        "DataError",
-        "ExitsError",
-        "OfframpError",
-        "UnknownName",
-        "UsageError",
-    ),
-    "offramp.text": ("Text",),
+    "CapacityError": "offramp.errors",
+    "Checkpoint": "offramp.engine.load",
+    "CheckpointError": "offramp.errors",
+    "DataError": "offramp.errors",
+    "Engine": "offramp.engine.engine",
+    "ExitConfig": "offramp.exits.base",
+    "ExitTrainConfig": "offramp.training.exit_config",
+    "ExitsError": "offramp.errors",
+    "Generation": "offramp.engine.sequence",
+    "OfframpError": "offramp.errors",
+    "Request": "offramp.engine.sequence",
+    "Sampling": "offramp.engine.sequence",
+    "Text": "offramp.text",
+    "TokenEvent": "offramp.engine.sequence",
+    "UnknownName": "offramp.errors",
+    "UsageError": "offramp.errors",
+    "build_exits": "offramp.exits.exit_set",
+    "load": "offramp.engine.load",
+    "load_documents": "offramp.training.data",
+    "train": "offramp.training.exits:train_exits",  # there is other training beside it
 }
+"""Public name -> the module that defines it, and its name there where that is another."""
+
+__all__ = sorted([*_HOMES, "__version__"])
 
 
 def __getattr__(name: str) -> object:
     """A public name from its home, imported now (PEP 562)."""
     from importlib import import_module
 
-    for home, members in _HOMES.items():
-        if name in members:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module 'offramp' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'offramp' has no attribute {name!r}")
+    home, _, there = _HOMES[name].partition(":")
+    return getattr(import_module(home), there or name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return list(__all__)
