@@ -31,7 +31,7 @@ def find(package: str, name: str, base: type[T]) -> type[T]:
     Raises UnknownName with the nearest spelling and the whole list when there is no such file.
     """
     if name not in names(package):
-        raise UnknownName(unknown(package.rpartition(".")[2], name, names(package)))
+        raise UnknownName(unknown(_singular(package.rpartition(".")[2]), name, names(package)))
     module = importlib.import_module(f"{package}.{name}")
     classes = [
         item
@@ -48,3 +48,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Available: {', '.join(known)}."
+
+
+def _singular(folder: str) -> str:
+    """What one plug-in of a folder is called: of `policies` a policy, of `gates` a gate."""
+    return folder.removesuffix("ies") + "y" if folder.endswith("ies") else folder.removesuffix("s")

@@ -13,7 +13,6 @@ from offramp.errors import ExitsError
 from offramp.exits.exit_set import ExitSet
 from offramp.exits.store import ExitsInfo, load_exits
 from offramp.models.base import Model
-from offramp.models.checkpoint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def _found(folder: Path, model: Model) -> Iterator[ExitsFound]:
     """Every exit set in the checkpoint's folder."""
     root = folder / "exits"
     single = [("default", root)] if (root / "exits.json").is_file() else []
-    block, backbone = block_size(model), fingerprint(model)
+    block = block_size(model)
     for name, path in [*single, *((name, root / name) for name in exits_of(folder))]:
         try:
-            yield _describe(name, *load_exits(path, backbone), block)
+            yield _describe(name, *load_exits(path, model), block)
         except ExitsError as error:
             yield ExitsFound(name, problem=str(error))
 

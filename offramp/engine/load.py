@@ -11,7 +11,7 @@ import torch
 from offramp.errors import ExitsError, UsageError
 from offramp.exits.store import ExitSet, ExitsInfo, load_exits
 from offramp.models.base import Model
-from offramp.models.checkpoint import fingerprint, load_model, local_folder
+from offramp.models.checkpoint import load_model, local_folder
 from offramp.registry import unknown
 from offramp.text import Text
 
@@ -52,7 +52,7 @@ def load(
     exit_set: ExitSet | None = None
     info: ExitsInfo | None = None
     if found is not None:
-        exit_set, info = load_exits(found, fingerprint(model), dtype=torch_dtype, device=torch_device)
+        exit_set, info = load_exits(found, model, dtype=torch_dtype, device=torch_device)
         if exits_at:
             exit_set, info = _select(exit_set, info, exits_at)
     elif exits_at:

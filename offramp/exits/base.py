@@ -16,6 +16,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from offramp.exits.checks import LARGEST, check, is_count, is_number
+from offramp.exits.positions import check_positions
 from offramp.mixers.base import Mixer, State
 from offramp.mixers.identity import Identity
 from offramp.ops.norm import RMSNorm
@@ -35,6 +37,21 @@ class ExitConfig:
     norm_eps: float
     bottleneck: int | None = 64
     norm: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises UsageError, naming the field, for what no exits can be built from."""
+        check("gate", self.gate, isinstance(self.gate, str), "a name")
+        check("bridge", self.bridge, isinstance(self.bridge, str), "a name")
+        check_positions(self.after)
+        check("hidden_size", self.hidden_size, is_count(self.hidden_size), f"an integer from 1 to {LARGEST}")
+        check("norm_eps", self.norm_eps, is_number(self.norm_eps) and self.norm_eps > 0, "a number above 0")
+        check(
+            "bottleneck",
+            self.bottleneck,
+            self.bottleneck is None or is_count(self.bottleneck),
+            f"a width from 1 to {LARGEST}, or none (on the command line 0) for the model's own",
+        )
+        check("norm", self.norm, isinstance(self.norm, bool), "true or false")
 
 
 class Gate(nn.Module, ABC):

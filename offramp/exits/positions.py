@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from fractions import Fraction
 
 from offramp.errors import UsageError
+from offramp.exits.checks import is_count
 
 DEPTHS = (Fraction(1, 4), Fraction(1, 2), Fraction(5, 8), Fraction(3, 4), Fraction(7, 8))
 """The paper's four late exits, and one at a quarter, where drafting pays."""
@@ -19,8 +21,10 @@ def default_positions(num_blocks: int) -> tuple[int, ...]:
 
 def check_positions(after: Sequence[int], num_blocks: int | None = None) -> None:
     """Raises UsageError unless positions ascend without repetition and lie inside a stack of `num_blocks`."""
-    wanted = "exits need block numbers in ascending order, each once, from 1"
-    if not after or list(after) != sorted(set(after)) or after[0] < 1:
-        raise UsageError(f"{wanted}; got {list(after)}")
+    wanted, got = "exits need block numbers in ascending order, each once, from 1", reprlib.repr(after)
+    if not isinstance(after, list | tuple) or not all(is_count(position) for position in after):
+        raise UsageError(f"{wanted}; got {got}")
+    if not after or list(after) != sorted(set(after)):
+        raise UsageError(f"{wanted}; got {got}")
     if num_blocks is not None and after[-1] >= num_blocks:
-        raise UsageError(f"{wanted} to {num_blocks - 1}, for a model of {num_blocks}; got {list(after)}")
+        raise UsageError(f"{wanted} to {num_blocks - 1}, for a model of {num_blocks}; got {got}")

@@ -7,8 +7,7 @@ is refused for another.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +16,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from offramp.errors import ExitsError, OfframpError
+from offramp.errors import ExitsError, UsageError
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import ExitSet, build_exits
+from offramp.exits.info import FORMAT, ExitsInfo
 from offramp.exits.positions import default_positions
-from offramp.files import in_the_way, whole_folder
+from offramp.files import SMALL, in_the_way, read_json, whole_folder
+from offramp.models.base import Model
+from offramp.models.fingerprint import fingerprint
+from offramp.models.shapes import shapes_only
 
-__all__ = ["ExitSet", "ExitsInfo", "build_exits", "default_positions", "load_exits", "save_exits"]
+__all__ = [
+    "ExitSet",
+    "ExitsInfo",
+    "build_exits",
+    "check_target",
+    "default_positions",
+    "load_exits",
+    "save_exits",
+]
 
-FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = FILES = ("exits.json", "model.safetensors")
-
-
-@dataclass(frozen=True)
-class ExitsInfo:
-    """What the weights alone do not say. Everything is optional but the backbone and the training target.
-
-    backbone: fingerprint of the weights the exits were trained on; revision: its name or commit, for people.
-    label, label_k: what a gate learned to predict (see `labels`).   propagation: the mode it was trained for.
-    thresholds: a suggestion, one an exit.   metrics: on held-out text, by exit ("after8").
-    """
-
-    model_type: str
-    backbone: str
-    label: str
-    label_k: int = 1
-    propagation: str = "verify"
-    revision: str = ""
-    thresholds: tuple[float, ...] = ()
-    metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
 
 
 def check_target(folder: Path) -> Path:
@@ -75,67 +64,84 @@ def save_exits(exits: ExitSet, info: ExitsInfo, folder: Path) -> None:
 
 def load_exits(
     folder: Path,
-    fingerprint: str,
+    model: Model,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> tuple[ExitSet, ExitsInfo]:
-    """The exits of `folder`, for the backbone with this fingerprint.
+    """The exits of `folder`, which were trained on `model`.
 
-    Raises ExitsError for missing or damaged files, another backbone, unknown gates, and weights that are
-    missing, left over, of a wrong shape or not numbers.
+    Raises ExitsError for missing or damaged files, another backbone, exits that could not sit in this one,
+    unknown gates, and weights that are missing, left over, of a wrong shape or not numbers.
     """
-    folder = Path(folder)
-    config, info = _read_config(folder / CONFIG_FILE)
-    if info.backbone != fingerprint:
-        known = f" ({info.revision})" if info.revision else ""
-        raise ExitsError(
-            f"the exits in {folder} belong to another backbone: a {info.model_type} with weights "
-            f"{info.backbone}{known}, not {fingerprint}; load that one, or train exits for this one with "
-            "`offramp train`"
-        )
+    path = Path(folder) / CONFIG_FILE
+    config, info = _read_config(path)
+    _refuse_another_backbone(path, config, info, model)
     try:
-        exits = build_exits(config)
-    except OfframpError as error:
-        raise ExitsError(f"{folder / CONFIG_FILE}: {error}") from error
-    _fill(exits, folder / WEIGHTS_FILE)
-    return exits.to(device=device, dtype=dtype).eval(), info
+        with shapes_only():
+            exits = build_exits(config, model.config.num_blocks)
+    except UsageError as error:
+        raise ExitsError(f"{path}: {error}") from error
+    _fill(exits, path.with_name(WEIGHTS_FILE), dtype)
+    return exits.to(device).eval(), info
 
 
 def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
+    raw = read_json(path, SMALL, ExitsError)
+    config, info = raw.get("config"), raw.get("info")
+    if not isinstance(config, dict) or not isinstance(info, dict):
+        raise ExitsError(f"{path} is damaged: it must hold the objects config and info")
+    if info.get("format") != FORMAT:
+        raise ExitsError(f"{path} is of format {info.get('format')}; this version reads format {FORMAT}")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        found = raw["info"].get("format")
-        if found != FORMAT:
-            raise ExitsError(f"{path} is of format {found}; this version reads format {FORMAT}")
-        return _dataclass(ExitConfig, raw["config"]), _dataclass(ExitsInfo, raw["info"])
-    except OSError as error:
-        raise ExitsError(f"no exits in {path.parent}: cannot read {path.name} ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ExitsError(f"{path} is damaged ({error}); train the exits again or copy them anew") from error
+        return _dataclass(ExitConfig, config), _dataclass(ExitsInfo, info)
+    except UsageError as error:
+        raise ExitsError(f"{path} is damaged: {error}; train the exits again or copy them anew") from error
 
 
 def _dataclass(kind: type[Any], raw: dict[str, Any]) -> Any:
-    """A frozen dataclass from json: lists are tuples, no field is unknown."""
-    unknown = sorted(set(raw) - {item.name for item in fields(kind)})
-    if unknown:
-        raise ValueError(f"unknown fields {unknown}")
+    """A frozen dataclass from json: lists are tuples, no field is unknown. Raises UsageError."""
+    known = {item.name for item in fields(kind)}
+    needed = {
+        item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING
+    }
+    if missing := sorted(needed - raw.keys()):
+        raise UsageError(f"missing fields {missing}")
+    if unknown := sorted(raw.keys() - known):
+        raise UsageError(f"unknown fields {unknown}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 
-def _fill(exits: ExitSet, path: Path) -> None:
-    """Load the weights strictly."""
+def _refuse_another_backbone(path: Path, config: ExitConfig, info: ExitsInfo, model: Model) -> None:
+    backbone, width = fingerprint(model), model.config.hidden_size
+    if info.backbone != backbone:
+        known = f" ({info.revision})" if info.revision else ""
+        raise ExitsError(
+            f"the exits in {path.parent} belong to another backbone: a {info.model_type} with weights "
+            f"{info.backbone}{known}, not {backbone}; load that one, or train exits for this one with "
+            "`offramp train`"
+        )
+    if config.hidden_size != width:
+        raise ExitsError(f"{path}: hidden_size is {config.hidden_size}, but the model's is {width}")
+    if info.thresholds and len(info.thresholds) != len(config.after):
+        raise ExitsError(f"{path} suggests {len(info.thresholds)} thresholds for {len(config.after)} exits")
+
+
+def _fill(exits: ExitSet, path: Path, dtype: torch.dtype) -> None:
+    """Load the weights strictly, in the type that is wanted."""
+    if not path.is_file():
+        raise ExitsError(f"{path} is missing; copy or train the exits again")
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ExitsError(f"{path} is missing or damaged ({error}); copy or train the exits again") from error
+        raise ExitsError(f"{path} is damaged ({error}); copy or train the exits again") from error
     wanted = exits.state_dict()
     for name in sorted({*wanted, *found}):
-        if problem := _problem(wanted.get(name), found.get(name)):
+        if problem := _problem(wanted.get(name), found.get(name), dtype):
             raise ExitsError(f"{path}: {name} {problem}; the file does not fit its {CONFIG_FILE}")
-    exits.load_state_dict(found)
+    exits.load_state_dict({name: value.to(dtype) for name, value in found.items()}, assign=True)
 
 
-def _problem(wanted: Tensor | None, found: Tensor | None) -> str:
+def _problem(wanted: Tensor | None, found: Tensor | None, dtype: torch.dtype) -> str:
     """What is wrong with one tensor; "" if nothing."""
     if found is None:
         return "is missing"
@@ -145,4 +151,6 @@ def _problem(wanted: Tensor | None, found: Tensor | None) -> str:
         return f"has shape {list(found.shape)}, not {list(wanted.shape)}"
     if not found.is_floating_point():
         return f"has type {found.dtype}, not a floating one"
-    return "" if bool(torch.isfinite(found).all()) else "holds values that are not finite numbers"
+    return (
+        "" if bool(torch.isfinite(found.to(dtype)).all()) else f"holds values that are not finite in {dtype}"
+    )

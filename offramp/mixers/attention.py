@@ -62,6 +62,7 @@ class Attention(Mixer):
         self.head_dim = head_dim or width // self.heads
         self.rope_theta, self.window = rope_theta, window
         assert self.heads % self.kv_heads == 0, "every key-value head serves the same number of heads"
+        assert rope_theta is None or self.head_dim % 2 == 0, "positions turn a head's dimensions in pairs"
         self.q_proj = nn.Linear(width, self.heads * self.head_dim, bias=qkv_bias)
         self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=qkv_bias)
         self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=qkv_bias)

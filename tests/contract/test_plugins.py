@@ -87,7 +87,7 @@ def test_names_lists_what_find_finds() -> None:
 
 
 def test_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(UnknownName, match="Did you mean 'verify'"):
+    with pytest.raises(UnknownName, match="unknown propagation 'verifi'. Did you mean 'verify'"):
         registry.find("offramp.propagation", "verifi", Propagation)
-    with pytest.raises(UnknownName, match="Available: always"):
+    with pytest.raises(UnknownName, match="unknown policy 'base'. Available: always"):
         registry.find("offramp.policies", "base", ExitPolicy)

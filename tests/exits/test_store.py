@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,23 +16,49 @@ from safetensors.torch import load_file, save_file
 from offramp.errors import ExitsError, UnknownName, UsageError
 from offramp.exits.base import ExitConfig
 from offramp.exits.store import ExitsInfo, build_exits, default_positions, load_exits, save_exits
+from offramp.mixers.attention import Attention
+from offramp.models.base import Model
+from offramp.models.families import family_for
+from offramp.models.fingerprint import fingerprint
+from offramp.models.initial import init_weights
 
+BLOCKS = 8
 CONFIG = ExitConfig("linear", "none", (2, 4), hidden_size=8, norm_eps=1e-5)
-INFO = ExitsInfo(
-    model_type="llama",
-    backbone="abc",
-    label="exact",
-    revision="tiny",
-    thresholds=(0.5, 0.75),
-    metrics={"after2": {"accuracy": 0.5, "auroc": None}},
-    data={"source": "text"},
-)
+
+
+@cache
+def backbone(width: int = 8) -> Model:
+    """A random Llama; only to be read."""
+    raw = {
+        "model_type": "llama",
+        "vocab_size": 11,
+        "hidden_size": width,
+        "intermediate_size": 8,
+        "num_hidden_layers": BLOCKS,
+        "num_attention_heads": 2,
+    }
+    family = family_for("llama")
+    return init_weights(family.build(family.config_from(raw)), seed=0)
+
+
+def info_for(model: Model) -> ExitsInfo:
+    return ExitsInfo(
+        model_type="llama",
+        backbone=fingerprint(model),
+        label="exact",
+        revision="tiny",
+        thresholds=(0.5, 0.75),
+        metrics={"after2": {"accuracy": 0.5, "auroc": None}},
+        data={"source": "text"},
+    )
+
+
+INFO = info_for(backbone())
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    save_exits(build_exits(CONFIG, 8), INFO, tmp_path / "exits")
+    save_exits(build_exits(CONFIG, BLOCKS), INFO, tmp_path / "exits")
     return tmp_path / "exits"
 
 
@@ -42,10 +70,10 @@ def test_round_trip(tmp_path: Path, gate: str, bridge: str, bottleneck: int | No
     config = replace(
         CONFIG, gate=gate, bridge=bridge, hidden_size=width, bottleneck=bottleneck and width // 2
     )
-    exits = build_exits(config, 8)
-    save_exits(exits, INFO, tmp_path / "exits")
-    loaded, info = load_exits(tmp_path / "exits", "abc")
-    assert info == INFO and loaded.config == config and loaded.after == (2, 4)
+    exits, info = build_exits(config, BLOCKS), info_for(backbone(width))
+    save_exits(exits, info, tmp_path / "exits")
+    loaded, found = load_exits(tmp_path / "exits", backbone(width))
+    assert found == info and loaded.config == config and loaded.after == (2, 4)
     for name, value in exits.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name])
     h_RTD = torch.randn(2, 3, width)
@@ -54,18 +82,18 @@ def test_round_trip(tmp_path: Path, gate: str, bridge: str, bottleneck: int | No
 
 
 def test_dtype(folder: Path) -> None:
-    exits, _ = load_exits(folder, "abc", dtype=torch.bfloat16)
+    exits, _ = load_exits(folder, backbone(), dtype=torch.bfloat16)
     assert {value.dtype for value in exits.state_dict().values()} == {torch.bfloat16}
 
 
 def test_saving_again_replaces_exits(folder: Path) -> None:
-    save_exits(build_exits(replace(CONFIG, after=(1,))), INFO, folder)
+    save_exits(build_exits(replace(CONFIG, after=(1,))), replace(INFO, thresholds=()), folder)
     assert sorted(path.name for path in folder.parent.rglob("*")) == [
         "exits",
         "exits.json",
         "model.safetensors",
     ]
-    assert load_exits(folder, "abc")[0].after == (1,)
+    assert load_exits(folder, backbone())[0].after == (1,)
 
 
 @pytest.mark.parametrize("target", [".", "..", "../model.safetensors"])
@@ -81,8 +109,9 @@ def test_saving_never_replaces_anything_else(tmp_path: Path, target: str) -> Non
 
 
 def test_another_backbone(folder: Path) -> None:
-    with pytest.raises(ExitsError, match="another backbone: a llama with weights abc .tiny., not xyz"):
-        load_exits(folder, "xyz")
+    words = f"another backbone: a llama with weights {INFO.backbone} .tiny., not {fingerprint(backbone(16))}"
+    with pytest.raises(ExitsError, match=words):
+        load_exits(folder, backbone(16))
 
 
 def edit_json(change: Callable[[dict[str, dict[str, object]]], object]) -> Callable[[Path], None]:
@@ -106,30 +135,78 @@ def edit_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callabl
 BIAS = "exits.1.gate.out.bias"
 
 
+def config(**fields: object) -> Callable[[Path], None]:
+    return edit_json(lambda raw: raw["config"].update(fields))
+
+
+def info(**fields: object) -> Callable[[Path], None]:
+    return edit_json(lambda raw: raw["info"].update(fields))
+
+
+def pipe(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda folder: (folder / "exits.json").unlink(), "no exits in .*cannot read exits.json"),
-        (lambda folder: (folder / "exits.json").write_text("{"), "exits.json is damaged"),
-        (lambda folder: (folder / "exits.json").write_text("[]"), "exits.json is damaged"),
+        (lambda folder: (folder / "exits.json").unlink(), "exits.json cannot be read: No such file"),
+        (lambda folder: (folder / "exits.json").write_text("{"), "exits.json cannot be read as JSON"),
+        (lambda folder: (folder / "exits.json").write_text("[]"), "exits.json must hold a JSON object"),
+        (lambda folder: (folder / "exits.json").write_text("[" * 100_000), "cannot be read as JSON"),
+        (lambda folder: (folder / "exits.json").write_text('{"info": 1}'), "exits.json is damaged"),
         (edit_json(lambda raw: raw.pop("config")), "exits.json is damaged"),
-        (edit_json(lambda raw: raw["config"].update(colour=1)), r"unknown fields \['colour'\]"),
-        (edit_json(lambda raw: raw["info"].update(format=9)), "format 9; this version reads format 1"),
-        (edit_json(lambda raw: raw["config"].update(gate="liner")), "Did you mean 'linear'"),
-        (edit_json(lambda raw: raw["config"].update(after=[4, 2])), "ascending"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing or damaged"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 9), "missing or damaged"),
+        (edit_json(lambda raw: raw["info"].pop("backbone")), r"missing fields \['backbone'\]"),
+        (config(colour=1), r"unknown fields \['colour'\]"),
+        (info(format=9), "format 9; this version reads format 1"),
+        (config(gate="liner"), "Did you mean 'linear'"),
+        (config(gate=None), "gate must be a name, not None"),
+        (config(gate=["linear"]), "gate must be a name"),
+        (config(bridge=7), "bridge must be a name, not 7"),
+        (config(after=[4, 2]), "ascending"),
+        (config(after=3), "ascending.*got 3"),
+        (config(after=["a", 2]), r"ascending.*got \('a', 2\)"),
+        (config(after=[1, 9]), "1 to 7, for a model of 8"),
+        (config(after=[1, 10**30]), "ascending"),
+        (config(after=list(range(1, 20000))), "2 thresholds for 19999 exits"),
+        (config(bridge="last_block", after=[2, 7]), "saves nothing"),
+        (config(hidden_size="x"), "hidden_size must be an integer"),
+        (config(hidden_size=2 * 10**9), "hidden_size must be an integer from 1 to"),
+        (config(hidden_size=16), "hidden_size is 16, but the model's is 8"),
+        (config(norm_eps="x"), "norm_eps must be a number above 0"),
+        (config(norm_eps=0), "norm_eps must be a number above 0"),
+        (config(norm="yes"), "norm must be true or false"),
+        (config(bottleneck=-1), "bottleneck must be a width from 1"),
+        (config(bottleneck=True), "bottleneck must be a width from 1"),
+        (config(gate="mamba", bottleneck=1 << 20), "exits.0.gate.* is missing"),
+        (config(gate="transformer", bottleneck=17), "needs an even width, not 17"),
+        (info(backbone=5), "backbone must be a text"),
+        (info(label_k=0), "label_k must be an integer of at least 1"),
+        (info(thresholds=["a", 0.1]), "thresholds must be a list of numbers from 0 to 1"),
+        (info(thresholds=[7, 0.1]), "thresholds must be a list of numbers from 0 to 1"),
+        (info(thresholds=[0.1]), "suggests 1 thresholds for 2 exits"),
+        (info(metrics=[1, 2]), "metrics must be numbers"),
+        (info(metrics={"after2": {"accuracy": "b"}}), "metrics must be numbers"),
+        (info(data=3), "data must be an object"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 9), "model.safetensors is damaged"),
+        (pipe, "model.safetensors is missing"),
         (edit_weights(lambda weights: weights.pop(BIAS)), f"{BIAS} is missing"),
         (edit_weights(lambda weights: weights.update(more=torch.ones(1))), "more is not part of these"),
         (edit_weights(lambda weights: weights.update({BIAS: torch.ones(2)})), r"shape \[2\], not \[1\]"),
         (edit_weights(lambda weights: weights.update({BIAS: torch.tensor([1])})), "type torch.int64"),
         (edit_weights(lambda weights: weights.update({BIAS: torch.tensor([torch.nan])})), "not finite"),
+        (
+            edit_weights(lambda weights: weights.update({BIAS: torch.tensor([1e300]).double()})),
+            "not finite in torch.float32",
+        ),
     ],
 )
 def test_damage_is_named(folder: Path, damage: Callable[[Path], None], words: str) -> None:
     damage(folder)
     with pytest.raises(ExitsError, match=words):
-        load_exits(folder, "abc")
+        load_exits(folder, backbone())
 
 
 def test_default_positions() -> None:
@@ -153,12 +230,29 @@ def test_an_exit_that_saves_nothing() -> None:
 
 
 def test_unknown_plug_ins() -> None:
-    with pytest.raises(UnknownName, match="gates 'mlpp'"):
-        build_exits(replace(CONFIG, gate="mlpp"))
+    for kind in ("gate", "bridge"):
+        with pytest.raises(UnknownName, match=f"unknown {kind} 'mlpp'"):
+            build_exits(replace(CONFIG, **{kind: "mlpp"}))
+
+
+@pytest.mark.parametrize("bottleneck", [-5, 0, 1 << 62, 2.0])
+def test_impossible_bottlenecks(bottleneck: int) -> None:
+    with pytest.raises(UsageError, match="bottleneck must be a width from 1 .*, or none"):
+        replace(CONFIG, bottleneck=bottleneck)
+
+
+def test_the_transformer_gate_at_any_even_width() -> None:
+    for width in (2, 30, 64, 100, 1000, 1018):
+        config = replace(CONFIG, gate="transformer", hidden_size=width, bottleneck=None)
+        gate = next(iter(build_exits(config))).gate
+        assert gate(torch.randn(1, 3, width)).isfinite().all()
+        assert isinstance(gate.mixer, Attention) and gate.mixer.heads * gate.mixer.head_dim == width
+    with pytest.raises(UsageError, match="needs an even width, not 17: choose a bottleneck of 18"):
+        build_exits(replace(CONFIG, gate="transformer", bottleneck=17))
 
 
 def test_select(folder: Path) -> None:
-    exits, _ = load_exits(folder, "abc")
+    exits, _ = load_exits(folder, backbone())
     assert [item.after for item in exits.select([4])] == [4]
     with pytest.raises(UsageError, match=r"no exits after blocks \[3\]; these exits sit after \[2, 4\]"):
         exits.select([3])

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import SAMPLES, SLOT, assert_same, hidden, make, poisoned_state, push, walk
 
+from offramp.mixers.attention import Attention
+
 DTYPES = [torch.float32, torch.float64]
 CHUNKS = st.lists(st.integers(1, 16), min_size=1, max_size=6)
 
@@ -93,3 +95,9 @@ def test_skipped_tokens_leave_only_a_gap(name: str) -> None:
         walk(mixer, state, x[:6], [1] * 6)
         state.skip([SLOT], [3])
         assert torch.equal(walk(mixer, state, x[6:], [1] * 6), chunked)
+
+
+def test_positions_need_pairs_of_dimensions() -> None:
+    with pytest.raises(AssertionError, match="in pairs"):
+        Attention(21, heads=3)
+    Attention(21, heads=3, rope_theta=None)

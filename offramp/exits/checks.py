@@ -1,0 +1,27 @@
+"""Values that came from a file or a command line: what is not as it must be is a UsageError naming the field."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+
+from offramp.errors import UsageError
+
+LARGEST = 1 << 20
+"""No width comes near it, and three of them multiplied still fit the 64 bits in which tensors are counted."""
+
+
+def check(field: str, value: object, right: bool, wanted: str) -> None:
+    """Raises UsageError unless the value is `right`."""
+    if not right:
+        raise UsageError(f"{field} must be {wanted}, not {reprlib.repr(value)}")
+
+
+def is_count(value: object, most: int = LARGEST) -> bool:
+    """An integer from 1 to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def is_number(value: object) -> bool:
+    """A finite number; `true` is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
