@@ -52,7 +52,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return str(error) or type(error).__name__, FAILED
         case MemoryError():
             return "not enough memory", FAILED
-    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    told = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])  # torch adds its C++ frames below
     return f"{told} (a bug of ours: run again with --debug and report it)", FAILED
 
 

@@ -53,7 +53,9 @@ def pretrain_twin(
 ) -> int:
     """Pretrain a bundled twin and return the exit code."""
     device, limits = device_named(where.device), Limits(max_seconds=max_seconds)
-    config = replace(twins.RECIPE, tokens=tokens or twins.RECIPE.tokens, precision=where.dtype)
+    config = replace(twins.RECIPE, precision=where.dtype)
+    if tokens is not None:
+        config = replace(config, tokens=tokens)
     with training_bar(twin) as report:
         outcome = twins.run(twin, corpus, out, device, config=config, limits=limits, callback=report)
     return ended(outcome)

@@ -84,7 +84,7 @@ def test_ctrl_c_is_130(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_mistake_of_ours_says_how_to_see_its_traceback(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_with(AssertionError("a bug"), monkeypatch)
+    fail_with(AssertionError("a bug\n#1 a frame"), monkeypatch)
     result = run("inspect", "m")
     assert result.code == 1
     assert (

@@ -82,6 +82,11 @@ def test_unknown_twin(run: Any, tmp_path: Path) -> None:
     assert result.code == 2 and "Did you mean 'tiny-transformer'" in result.err
 
 
+def test_no_tokens_are_not_the_recipe_s(run: Any, tmp_path: Path) -> None:
+    result = run("pretrain", "tiny-mamba2", "--corpus", tmp_path, "--out", tmp_path / "out", "--tokens", "0")
+    assert result.code == 2 and "0 tokens in all" in result.err
+
+
 def test_pretrain_names_what_the_corpus_lacks(run: Any, tmp_path: Path) -> None:
     result = run("pretrain", "tiny-mamba2", "--corpus", tmp_path, "--out", tmp_path / "out")
     assert result.code == 1 and "train.bin" in result.err
