@@ -16,6 +16,7 @@ from offramp.models.base import Family, Model
 from offramp.models.families import family_for
 from offramp.models.fingerprint import fingerprint
 from offramp.models.folder import local_folder, read_config
+from offramp.models.shapes import shapes_only
 from offramp.models.tensors import SINGLE, read_tensors, tensor_files
 
 __all__ = ["fingerprint", "load_model", "local_folder", "save_model"]
@@ -39,9 +40,7 @@ def load_model(
     family = family_for(raw["model_type"])
     config = family.config_from(raw)
     files = {name: path for name, path in tensor_files(folder).items() if not name.endswith(DERIVED)}
-    if config.num_blocks > len(files):
-        raise CheckpointError(f"{folder} has {len(files)} tensors for {config.num_blocks} blocks")
-    with torch.device("meta"):
+    with shapes_only():
         model = family.build(config)
     _fill(model, family, files, dtype, torch.device(device))
     return model
@@ -82,11 +81,11 @@ def _fill(
     _refuse("missing", shapes.keys() - files.keys())
     _refuse("unused", files.keys() - shapes.keys())
     copy: Tensor | None = None
-    for theirs, tensor in read_tensors(files, shapes):
+    for theirs, tensor in read_tensors(files, shapes, dtype):
         if theirs in ours:
-            _assign(model, ours[theirs], tensor.to(device, dtype))
+            _assign(model, ours[theirs], tensor.to(device))
         else:
-            copy = tensor.to(device, dtype)
+            copy = tensor.to(device)
     if tied:
         _tie(model, copy)
 

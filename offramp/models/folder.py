@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from offramp.errors import CheckpointError
 from offramp.files import SMALL, read_json
+from offramp.models.rawconfig import token_ids
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WANTED = (
@@ -58,7 +59,7 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a folder that can be loaded.
+    """config.json of a folder that can be loaded; its eos_token_id counts generation_config.json's in.
 
     Raises CheckpointError, saying what to do instead, for no checkpoint, an adapter and quantised weights.
     """
@@ -69,11 +70,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
     raw = read_json(folder / "config.json", SMALL, CheckpointError)
-    if raw.get("quantization_config"):
-        method = dict(raw["quantization_config"]).get("quant_method", "unknown method")
+    if quantised := raw.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
         raise CheckpointError(
             f"{folder} holds quantised weights ({method}): use the original float32, float16 or bfloat16 ones"
         )
     if not isinstance(raw.get("model_type"), str):
         raise CheckpointError(f"{folder / 'config.json'} has no model_type")
-    return raw
+    return raw | {"eos_token_id": _end_tokens(raw, folder / "generation_config.json")}
+
+
+def _end_tokens(raw: dict[str, Any], generation: Path) -> list[int]:
+    """The ids of config.json, then those that only generation_config.json has (for chat models, often)."""
+    ids = token_ids(raw, "eos_token_id")
+    if generation.exists():
+        more = read_json(generation, SMALL, CheckpointError)
+        ids += token_ids(more, "eos_token_id", generation.name)
+    return list(dict.fromkeys(ids))

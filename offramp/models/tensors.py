@@ -1,6 +1,6 @@
 """The tensors of a checkpoint folder: safetensors, in one file or in shards with an index, memory-mapped.
 
-Every tensor is checked before it is handed out: type, shape, and that its values are finite.
+Every tensor is checked before it is handed out: type, shape, and that its values are finite as wanted.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 
 def read_tensors(
-    files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]]
+    files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]], dtype: torch.dtype
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors named in `shapes`, file by file. Raises CheckpointError naming one that does not fit."""
+    """The tensors named in `shapes`, file by file, as `dtype`.
+
+    Raises CheckpointError naming one that does not fit.
+    """
     for path in sorted({files[name] for name in shapes}):
         with _open(path) as file:
             for name in sorted(name for name in shapes if files[name] == path):
-                yield name, _read(file, path, name, shapes[name])
+                yield name, _read(file, path, name, shapes[name], dtype)
 
 
-def _read(file: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
+def _read(file: Any, path: Path, name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     found = file.get_slice(name)
     if found.get_dtype() not in FLOATS:
         raise CheckpointError(
@@ -58,9 +61,9 @@ def _read(file: Any, path: Path, name: str, shape: Sequence[int]) -> Tensor:
         raise CheckpointError(
             f"{path}: tensor {name} has shape {list(found.get_shape())}, config.json asks for {list(shape)}"
         )
-    tensor: Tensor = file.get_tensor(name)
-    if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinite values")
+    tensor: Tensor = file.get_tensor(name).to(dtype)
+    if not torch.isfinite(tensor).all():  # after the cast: 1e300 is finite in float64 only
+        raise CheckpointError(f"{path}: tensor {name} holds NaN or values that are infinite in {dtype}")
     return tensor
 
 
@@ -86,6 +89,8 @@ def _names(path: Path) -> list[str]:
 
 
 def _open(path: Path) -> Any:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise CheckpointError(f"{path} is not a regular file")
     try:
         return safe_open(str(path), framework="pt", device="cpu")
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from offramp.errors import CheckpointError
 from offramp.models.checkpoint import load_model
+from offramp.models.shapes import shapes_only
 
 WEIGHT = "model.layers.1.mlp.up_proj.weight"
 INDEX = "model.safetensors.index.json"
@@ -104,13 +106,23 @@ def test_huge_config(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"hidden_act": "gelu"}, ["hidden_act", "'gelu'"]),
         ({"hidden_size": "big"}, ["hidden_size", "'big'"]),
         ({"num_hidden_layers": -1}, ["num_hidden_layers", "-1"]),
-        ({"num_hidden_layers": 10**9}, ["1000000000 blocks"]),
+        ({"num_hidden_layers": 60_000}, ["num_hidden_layers", "1 to 1024", "60000"]),
+        ({"hidden_size": 10**30}, ["hidden_size", "1 to 1048576"]),
+        ({"vocab_size": 2**62}, ["vocab_size", "1 to 1048576"]),
+        ({"num_attention_heads": 2**62, "num_key_value_heads": 1}, ["num_attention_heads", "1 to 1048576"]),
+        ({"max_position_embeddings": 10**30}, ["max_position_embeddings", "1 to 2147483648"]),
+        ({"rms_norm_eps": 10**400}, ["rms_norm_eps"]),
+        ({"head_dim": 7}, ["7 dimensions", "even"]),
+        ({"head_dim": None, "hidden_size": 36}, ["9 dimensions", "hidden_size 36", "even"]),
+        ({"head_dim": None, "num_attention_heads": 64}, ["64 attention heads", "hidden_size of 32"]),
         ({"num_key_value_heads": 3}, ["4 attention heads", "3 key-value heads"]),
         ({"rms_norm_eps": 0}, ["rms_norm_eps"]),
         ({"tie_word_embeddings": "yes"}, ["tie_word_embeddings", "'yes'"]),
         ({"eos_token_id": "</s>"}, ["eos_token_id", "</s>"]),
         ({"quantization_config": {"quant_method": "gptq"}}, ["gptq", "original"]),
         ({"quantization_config": {"quant_method": "fp8"}}, ["fp8", "original"]),
+        ({"quantization_config": "gptq"}, ["gptq", "original"]),
+        ({"quantization_config": 5}, ["quantised", "original"]),
         ({"intermediate_size": 40}, ["mlp.down_proj", "shape [32, 48]", "[32, 40]"]),
         ({"num_hidden_layers": 1}, ["unused", "model.layers.1"]),
         ({"num_hidden_layers": 3}, ["missing", "model.layers.2", "more"]),
@@ -121,7 +133,60 @@ def test_config_that_does_not_fit(folder: Path, fields: dict[str, Any], words: l
     refused(folder, *words)
 
 
-@pytest.mark.parametrize("limit", ["inf", [1.0], [2.0, 1.0], ["a", "b"]])
+LARGE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden_size": LARGE, "intermediate_size": LARGE, "vocab_size": LARGE},
+        {"hidden_size": LARGE, "num_attention_heads": LARGE, "num_key_value_heads": LARGE, "head_dim": LARGE},
+    ],
+)
+def test_the_largest_sizes_are_compared_and_not_allocated(folder: Path, sizes: dict[str, int]) -> None:
+    edit_config(folder, **sizes)
+    refused(folder, "config.json asks for", str(LARGE))
+
+
+def test_the_largest_mamba2_is_compared_and_not_allocated(tmp_path: Path) -> None:
+    tiny.make("mamba2-1-group", tmp_path)
+    sizes = {"hidden_size": LARGE, "expand": 1024, "num_heads": LARGE, "head_dim": 1024, "n_groups": LARGE}
+    edit_config(tmp_path, **sizes, state_size=1024, conv_kernel=1024)
+    refused(tmp_path, "config.json asks for", str(LARGE))
+
+
+def test_building_the_shapes_of_a_model_draws_nothing() -> None:
+    """On the meta device PyTorch's initial weights cost seconds, most of them for importing sympy."""
+    state = torch.get_rng_state()
+    with shapes_only():
+        layer = torch.nn.Linear(1 << 30, 1 << 30)
+    assert layer.weight.is_meta and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        (2, None, (2,)),
+        (2, {"eos_token_id": [7, 2, 5]}, (2, 7, 5)),
+        (None, {"eos_token_id": 7}, (7,)),
+        (2, {}, (2,)),
+    ],
+)
+def test_end_tokens_of_both_files(folder: Path, config: Any, generation: Any, ends: tuple[int, ...]) -> None:
+    edit_config(folder, eos_token_id=config)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    assert load_model(folder).config.eos_token_ids == ends
+
+
+@pytest.mark.parametrize("text", ["{", '{"eos_token_id": "</s>"}'])
+def test_damaged_generation_config(folder: Path, text: str) -> None:
+    (folder / "generation_config.json").write_text(text)
+    refused(folder, "generation_config.json")
+
+
+@pytest.mark.parametrize("limit", ["inf", [1.0], [2.0, 1.0], ["a", "b"], [0, 10**400]])
 def test_mamba2_time_step_limit(tmp_path: Path, limit: Any) -> None:
     tiny.make("mamba2-1-group", tmp_path)
     edit_config(tmp_path, time_step_limit=limit)
@@ -154,6 +219,10 @@ def test_rope_theta_old_and_new(folder: Path, rope: dict[str, Any]) -> None:
         ),
         (lambda tensors: tensors[WEIGHT][3, 3].fill_(float("nan")), [WEIGHT, "NaN"]),
         (lambda tensors: tensors[WEIGHT][3, 3].fill_(float("inf")), [WEIGHT, "infinite"]),
+        (
+            lambda tensors: tensors.update({WEIGHT: tensors[WEIGHT].double() * 1e300}),
+            [WEIGHT, "infinite in torch.float32"],
+        ),
     ],
 )
 def test_tensors_that_do_not_fit(folder: Path, edit: Callable[[Any], object], words: list[str]) -> None:
@@ -166,6 +235,12 @@ def test_truncated_weights(folder: Path, keep: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     refused(folder, "model.safetensors", "damaged or cut short")
+
+
+def test_weights_that_are_a_pipe(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    refused(folder, "model.safetensors is not a regular file")
 
 
 def test_pickles_only(folder: Path) -> None:

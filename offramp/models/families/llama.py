@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from offramp.errors import CheckpointError
 from offramp.mixers.attention import Attention
 from offramp.models.base import Block, Family, Model, ModelConfig
-from offramp.models.rawconfig import flag, positive_float, positive_int, require, token_ids
+from offramp.models.rawconfig import (
+    LONGEST,
+    MOST_BLOCKS,
+    flag,
+    positive_float,
+    positive_int,
+    require,
+    token_ids,
+)
 from offramp.ops.norm import RMSNorm
 
 
@@ -60,8 +68,10 @@ class Llama(Family):
             model_type=raw["model_type"],
             vocab_size=positive_int(raw, "vocab_size"),
             hidden_size=width,
-            num_blocks=positive_int(raw, "num_hidden_layers"),
-            context_length=positive_int(raw, "max_position_embeddings", 131072 if mistral else 2048),
+            num_blocks=positive_int(raw, "num_hidden_layers", most=MOST_BLOCKS),
+            context_length=positive_int(
+                raw, "max_position_embeddings", 131072 if mistral else 2048, most=LONGEST
+            ),
             norm_eps=positive_float(raw, "rms_norm_eps", 1e-6),
             tie_embeddings=flag(raw, "tie_word_embeddings", False),
             bos_token_id=next(iter(token_ids(raw, "bos_token_id")), None),
@@ -69,9 +79,9 @@ class Llama(Family):
             intermediate_size=positive_int(raw, "intermediate_size"),
             heads=heads,
             kv_heads=kv_heads,
-            head_dim=positive_int(raw, "head_dim", width // heads),
+            head_dim=_head_dim(raw, width, heads),
             rope_theta=_rope_theta(raw),
-            window=None if window is None else positive_int(raw, "sliding_window", 4096),
+            window=None if window is None else positive_int(raw, "sliding_window", 4096, LONGEST),
             attention_bias=flag(raw, "attention_bias", False),
             mlp_bias=flag(raw, "mlp_bias", False),
         )
@@ -142,6 +152,19 @@ def _block(config: LlamaConfig) -> Block:
     mlp = GatedMLP(config.hidden_size, config.intermediate_size, config.mlp_bias)
     norm, mlp_norm = (RMSNorm(config.hidden_size, config.norm_eps) for _ in range(2))
     return Block(norm, mixer, mlp_norm, mlp)
+
+
+def _head_dim(raw: dict[str, Any], width: int, heads: int) -> int:
+    """head_dim, or an equal share of the width; even, since rotary positions turn pairs of dimensions."""
+    if raw.get("head_dim") is None and heads > width:
+        raise CheckpointError(f"config.json: {heads} attention heads cannot share a hidden_size of {width}")
+    head_dim = positive_int(raw, "head_dim", width // heads)
+    if head_dim % 2:
+        raise CheckpointError(
+            f"config.json: attention heads of {head_dim} dimensions (head_dim, or hidden_size {width} / "
+            f"num_attention_heads {heads}) cannot be rotated: an even number is needed"
+        )
+    return head_dim
 
 
 def _rope_theta(raw: dict[str, Any]) -> float:

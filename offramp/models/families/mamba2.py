@@ -13,11 +13,21 @@ from torch import Tensor, nn
 from offramp.errors import CheckpointError
 from offramp.mixers.mamba2 import Mamba2 as Mamba2Mixer
 from offramp.models.base import Block, Family, Model, ModelConfig
-from offramp.models.rawconfig import flag, positive_float, positive_int, require, token_ids
+from offramp.models.rawconfig import (
+    LONGEST,
+    MOST_BLOCKS,
+    flag,
+    positive_float,
+    positive_int,
+    require,
+    token_ids,
+)
 from offramp.ops.norm import RMSNorm, at_least_float32
 
 CONTEXT_LENGTH = 1 << 20
 """The architecture has no limit and its config no field for one; this only bounds counters."""
+MOST_SMALL = 1 << 10
+"""For sizes that multiply widths: state, convolution, expansion. Published models stay at 256 and below."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Mamba2(Family):
     def config_from(self, raw: dict[str, Any]) -> Mamba2Config:
         require(raw, "hidden_act", "silu")
         require(raw, "norm_before_gate", False)
-        width, expand = positive_int(raw, "hidden_size"), positive_int(raw, "expand", 2)
+        width, expand = positive_int(raw, "hidden_size"), positive_int(raw, "expand", 2, MOST_SMALL)
         head_dim, heads = positive_int(raw, "head_dim", 64), positive_int(raw, "num_heads", 128)
         groups = positive_int(raw, "n_groups", 8)
         if heads * head_dim != width * expand or heads % groups:
@@ -58,17 +68,17 @@ class Mamba2(Family):
             model_type=raw["model_type"],
             vocab_size=positive_int(raw, "vocab_size"),
             hidden_size=width,
-            num_blocks=positive_int(raw, "num_hidden_layers"),
-            context_length=positive_int(raw, "max_position_embeddings", CONTEXT_LENGTH),
+            num_blocks=positive_int(raw, "num_hidden_layers", most=MOST_BLOCKS),
+            context_length=positive_int(raw, "max_position_embeddings", CONTEXT_LENGTH, LONGEST),
             norm_eps=positive_float(raw, "layer_norm_epsilon", 1e-5),
             tie_embeddings=flag(raw, "tie_word_embeddings", False),
             bos_token_id=next(iter(token_ids(raw, "bos_token_id")), None),
             eos_token_ids=token_ids(raw, "eos_token_id"),
             expand=expand,
             head_dim=head_dim,
-            state_size=positive_int(raw, "state_size", 128),
+            state_size=positive_int(raw, "state_size", 128, MOST_SMALL),
             groups=groups,
-            taps=positive_int(raw, "conv_kernel", 4),
+            taps=positive_int(raw, "conv_kernel", 4, MOST_SMALL),
             bias=flag(raw, "use_bias", False),
             conv_bias=flag(raw, "use_conv_bias", True),
             residual_in_fp32=flag(raw, "residual_in_fp32", True),
@@ -139,7 +149,7 @@ def _dt_limit(raw: dict[str, Any]) -> tuple[float, float]:
     value = raw.get("time_step_limit") or (0.0, float("inf"))
     try:
         low, high = (float(end["__float__"] if isinstance(end, dict) else end) for end in value)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         low, high = 1.0, 0.0
     if not 0 <= low <= high:
         raise CheckpointError(
