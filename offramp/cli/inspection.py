@@ -72,10 +72,13 @@ def _parts(anatomy: Anatomy) -> Table:
 
 
 def _exits(found: tuple[ExitsFound, ...]) -> Table:
-    table = Table(title="exits", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("set", "after blocks", "gate", "bridge", "label", "trained for"):
+    table = Table(title="exits", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in ("set", "after", "kind", "bridge", "label", "for"):
         table.add_column(name, overflow="fold")
-    table.add_column("gate / block", justify="right")
+    table.add_column("gate", justify="right")
+    table.caption = (
+        "for: the propagation trained for · the last column: a gate's parameters against a block's"
+    )
     for item in found:
         if item.problem:
             cells = [item.name, f"cannot be used: {item.problem}"]
