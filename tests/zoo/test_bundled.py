@@ -13,6 +13,7 @@ from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint, exits_of, load
 from offramp.engine.sequence import Generation, Request, Sampling
 from offramp.zoo.bundled import folder
+from offramp.zoo.pack import pack
 from offramp.zoo.prompts import load_prompts
 from offramp.zoo.twins import PARAMETERS, TWINS
 
@@ -113,3 +114,12 @@ def test_size_on_disk_and_in_parameters() -> None:
     for twin in TWINS:
         count = sum(value.numel() for value in checkpoint(twin, "none").model.parameters())
         assert abs(count - PARAMETERS) <= 0.05 * PARAMETERS
+
+
+def test_packing_again_changes_nothing(tmp_path: Path) -> None:
+    packed = pack(folder("tiny-mamba2"), "copy", tmp_path)
+    again, first = load(packed, "mamba"), checkpoint("tiny-mamba2", "mamba")
+    assert again.exits is not None and first.exits is not None
+    for mine, other in ((again.model, first.model), (again.exits, first.exits)):
+        values = other.state_dict()
+        assert all(torch.equal(value, values[name]) for name, value in mine.state_dict().items())
