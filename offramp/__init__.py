@@ -2,7 +2,7 @@
 
     import offramp
 
-    checkpoint = offramp.load("path/to/model")
+    checkpoint = offramp.load("tiny-mamba2")
     engine = offramp.Engine(checkpoint.model, checkpoint.exits, checkpoint.text)
     request = offramp.Request(prompt=tuple(checkpoint.text.encode("def fib(n):")))
     for event in engine.stream(request):
@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.engine.engine import Engine as Engine
     from offramp.engine.load import Checkpoint as Checkpoint
-    from offramp.engine.load import load as load
     from offramp.engine.sequence import Generation as Generation
     from offramp.engine.sequence import Request as Request
     from offramp.engine.sequence import Sampling as Sampling
@@ -44,6 +43,7 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.training.data import load_documents as load_documents
     from offramp.training.exit_config import ExitTrainConfig as ExitTrainConfig
     from offramp.training.exits import train_exits
+    from offramp.zoo.bundled import load as load
 
     train = train_exits
 
@@ -67,7 +67,7 @@ _HOMES = {
     "UnknownName": "offramp.errors",
     "UsageError": "offramp.errors",
     "build_exits": "offramp.exits.exit_set",
-    "load": "offramp.engine.load",
+    "load": "offramp.zoo.bundled",
     "load_documents": "offramp.training.data",
     "train": "offramp.training.exits:train_exits",  # there is other training beside it
 }

@@ -12,16 +12,16 @@ from offramp.cli.options import Choosing, Leaving, Reply, Where
 from offramp.cli.streaming import Display, JsonLines, ShadedText, show
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
-from offramp.engine.load import Checkpoint, load
+from offramp.engine.load import Checkpoint
 from offramp.engine.sequence import Request, Sampling
 from offramp.errors import CheckpointError, OfframpError
-from offramp.zoo.bundled import resolve
+from offramp.zoo.bundled import load
 
 
 def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choosing, where: Where) -> None:
     """Load, generate, show. Raises the library's errors."""
     sampling = Sampling(**asdict(choosing))
-    checkpoint = load(resolve(model), leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
+    checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
     request = Request(
         prompt=encode(checkpoint, prompt, reply.chat),
         propagation=leaving.propagation,

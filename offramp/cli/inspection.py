@@ -13,8 +13,7 @@ from rich.table import Table
 from offramp.cli.anatomy import Anatomy, ExitsFound
 from offramp.cli.harmless import harmless
 from offramp.cli.options import Where
-from offramp.engine.load import load
-from offramp.zoo.bundled import resolve
+from offramp.zoo.bundled import load
 
 Metrics = Mapping[str, Mapping[str, float | None]]
 """Of one exit set: by exit, then by name."""
@@ -22,7 +21,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 def run(model: str, as_json: bool, where: Where) -> None:
     """Load the checkpoint and describe it on stdout."""
-    anatomy = Anatomy.of(load(resolve(model), "none", dtype=where.dtype, device=where.device))
+    anatomy = Anatomy.of(load(model, "none", dtype=where.dtype, device=where.device))
     if as_json:
         print(json.dumps(asdict(anatomy)))
         return

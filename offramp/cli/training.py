@@ -13,7 +13,7 @@ from offramp.cli.inspection import metrics_table
 from offramp.cli.options import Where
 from offramp.cli.progress import training_bar
 from offramp.cli.train_options import Recipe, Shape
-from offramp.engine.load import Checkpoint, device_named, load
+from offramp.engine.load import Checkpoint, device_named
 from offramp.errors import CheckpointError, UsageError
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import build_exits
@@ -23,7 +23,7 @@ from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits import train_exits
 from offramp.training.loop import Limits, Outcome
 from offramp.zoo import twins
-from offramp.zoo.bundled import resolve
+from offramp.zoo.bundled import load
 
 
 def train_exit_set(
@@ -32,7 +32,7 @@ def train_exit_set(
     """Train one exit set, show its metrics on stdout, return the exit code."""
     folder = out or _default_out(model, shape)
     _config(recipe, recipe.length)  # a mistake in it is said before a large model is read
-    checkpoint = load(resolve(model), "none", dtype=where.dtype, device=where.device)
+    checkpoint = load(model, "none", dtype=where.dtype, device=where.device)
     config = _config(recipe, min(recipe.length, checkpoint.model.config.context_length))
     if checkpoint.text is None:
         raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json, so it cannot read {data}.")

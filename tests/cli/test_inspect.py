@@ -70,5 +70,5 @@ def test_a_bundled_model_goes_by_its_name(
     run: Any, bare_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(bare_checkpoint, bare_checkpoint.parent / "tiny-mamba2")
-    monkeypatch.setattr(bundled.folder, "__defaults__", (bare_checkpoint.parent,))
+    monkeypatch.setattr(bundled, "HOME", bare_checkpoint.parent)
     assert "family" in run("inspect", "tiny-mamba2").out
