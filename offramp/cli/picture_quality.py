@@ -15,6 +15,7 @@ from offramp.zoo.showcase.show import TwinReport
 
 MARKERS = ("o", "s", "D", "^", "*")
 DPI = 150
+LATER = "depth is where a token was chosen; under verify and defer the deeper blocks run later, in chunks"
 
 
 def draw_quality(reports: Sequence[TwinReport], path: Path) -> None:
@@ -31,6 +32,7 @@ def draw_quality(reports: Sequence[TwinReport], path: Path) -> None:
             axes.plot(x, y, marker, label=row.setting.name, markersize=8, linestyle="none")
     panels[0].set_ylabel("agreement with the full model (% of tokens)")
     panels[-1].legend(fontsize="small")
+    figure.supxlabel(LATER, fontsize="small", color="grey")
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path))
 

@@ -12,7 +12,7 @@ from offramp.zoo.showcase.settings import FULL, SETTINGS, SKIP, VERIFY, Setting
 from offramp.zoo.showcase.stage import Stage
 from offramp.zoo.showcase.timing import CONTROL, Tick, ratios
 
-TIMED, SAMPLED, SWEPT = 3, 3, 3
+TIMED, SAMPLED, SWEPT = 5, 3, 3
 """How many prompts each of these takes."""
 
 SWEEP = (0.2, 0.4, 0.6, 0.8, 0.95)
