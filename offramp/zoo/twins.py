@@ -124,5 +124,5 @@ def _save_tokenizer(corpus: Path, folder: Path) -> None:
         pair=f"{END_OF_TEXT} $A {END_OF_TEXT} $B",
         special_tokens=[(END_OF_TEXT, END_OF_TEXT_ID)],
     )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     shutil.copyfile(corpus / "tokenizer_config.json", folder / "tokenizer_config.json")

@@ -110,7 +110,7 @@ def test_transformers_loads_them_and_agrees(twin: str) -> None:
 
 def test_size_on_disk_and_in_parameters() -> None:
     home = Path(folder("tiny-mamba2")).parent
-    assert sum(file.stat().st_size for file in home.rglob("*") if file.is_file()) < 20e6
+    assert sum(file.stat().st_size for file in home.rglob("*") if file.is_file()) < 20 * 2**20
     for twin in TWINS:
         count = sum(value.numel() for value in checkpoint(twin, "none").model.parameters())
         assert abs(count - PARAMETERS) <= 0.05 * PARAMETERS

@@ -52,7 +52,7 @@ def test_transformers_loads_it(tmp_path: Path) -> None:
     assert loaded.encode(text) == TOKENIZER.encode(text).ids
     assert loaded.decode(loaded.encode(text)) == text
     assert loaded.bos_token_id == loaded.eos_token_id == END_OF_TEXT_ID
-    assert loaded.model_max_length == 1024
+    assert loaded.model_max_length == 512
 
 
 def test_segments_cut_where_tokens_end() -> None:
