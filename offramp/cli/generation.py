@@ -35,10 +35,11 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
     use_threads(checkpoint.model)
     room = len(request.prompt) + reply.max_tokens
     engine = Engine(checkpoint.model, checkpoint.exits, checkpoint.text, max_len=room, tier=reply.tier)
+    events = engine.stream(request)
     if remark := remark_on(checkpoint, model, leaving):
         print(harmless(remark), file=sys.stderr, flush=True)  # before the first token, in a pipe too
     blocks = checkpoint.model.config.num_blocks
-    shown = show(engine.stream(request), display_for(checkpoint, reply.json), blocks, engine.tier.name)
+    shown = show(events, display_for(checkpoint, reply.json), blocks, engine.tier.name)
     if shown.finish == "nan":
         raise OfframpError(
             f"the model's logits after {shown.tokens} tokens are not numbers, so the reply ends there. Its weights "

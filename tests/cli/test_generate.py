@@ -124,6 +124,11 @@ def test_exits_trained_for_another_propagation_are_remarked_on(run: Any, checkpo
     assert "note:" not in run("generate", checkpoint, "a", *FEW).err
 
 
+def test_a_refused_request_gets_no_remark(run: Any, checkpoint: Path) -> None:
+    refused = run("generate", checkpoint, "a", *FEW, "--propagation", "vrfy")
+    assert refused.code == 2 and "note:" not in refused.err
+
+
 def test_threads_from_the_environment(run: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.setenv("OFFRAMP_THREADS", "2")
