@@ -43,7 +43,7 @@ TWINS: dict[str, dict[str, Any]] = {
     | {
         "model_type": "llama",
         "hidden_size": 160,
-        "intermediate_size": 544,
+        "intermediate_size": 536,
         "num_attention_heads": 5,
         "num_key_value_heads": 1,
         "head_dim": 32,
