@@ -5,7 +5,7 @@ Shapes: R rows, T tokens in this call, S slots, L entries, D width, H heads, G k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from offramp.mixers.base import RUN_LIMIT, Mixer, State
 from offramp.ops.attention import attend, attend_cell
 from offramp.ops.attention_cached import BLOCK, attend_cached
-from offramp.ops.rope import rope_table, rotate
+from offramp.ops.rope import PLAIN, Rope, rotate
 
 HEAD_DIM = 32  # where nothing else is asked for
 
@@ -30,7 +30,7 @@ class AttentionState(State):
     k: Tensor  # [S, L, G, K]
     v: Tensor  # [S, L, G, K]
     pos: Tensor  # [S, L]
-    cos: Tensor | None  # [L, K]
+    cos: Tensor | None  # [L, F]
     sin: Tensor | None
     entries: list[int] = field(init=False)
 
@@ -43,7 +43,10 @@ class AttentionState(State):
 
 
 class Attention(Mixer):
-    """rope_theta None: no positions. window: how many positions a token sees back, itself included."""
+    """rope None: no positions. window: how many positions a token sees back, itself included.
+
+    head_norm: makes the norms of queries and keys (Qwen3), each over one head's dimensions; None: no norms.
+    """
 
     def __init__(
         self,
@@ -51,22 +54,27 @@ class Attention(Mixer):
         heads: int | None = None,
         kv_heads: int | None = None,
         head_dim: int | None = None,
-        rope_theta: float | None = 10000.0,
+        rope: Rope | None = PLAIN,
         window: int | None = None,
         qkv_bias: bool = False,
         out_bias: bool = False,
+        head_norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads or max(1, width // HEAD_DIM)
         self.kv_heads = kv_heads or self.heads
         self.head_dim = head_dim or width // self.heads
-        self.rope_theta, self.window = rope_theta, window
+        self.rope, self.window = rope, window
         assert self.heads % self.kv_heads == 0, "every key-value head serves the same number of heads"
-        assert rope_theta is None or self.head_dim % 2 == 0, "positions turn a head's dimensions in pairs"
+        assert rope is None or rope.turned(self.head_dim) % 2 == 0, (
+            "positions turn a head's dimensions in pairs"
+        )
         self.q_proj = nn.Linear(width, self.heads * self.head_dim, bias=qkv_bias)
         self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=qkv_bias)
         self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=qkv_bias)
         self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=out_bias)
+        self.q_norm = head_norm(self.head_dim) if head_norm else nn.Identity()
+        self.k_norm = head_norm(self.head_dim) if head_norm else nn.Identity()
 
     def init_state(self, slots: int, max_len: int) -> AttentionState:
         # A run of provisional tokens may pass the limit, and decoding reads whole blocks.
@@ -90,7 +98,7 @@ class Attention(Mixer):
         if state is None:
             return self._whole(x_RTD)
         assert isinstance(state, AttentionState) and rows is not None and n is not None
-        q_RTHK = self._split(self.q_proj(x_RTD))
+        q_RTHK = self._queries(x_RTD)
         firsts = self._append(x_RTD, state, rows, n)
         mixed = []
         for q_THK, slot, first, count in zip(q_RTHK, rows, firsts, n, strict=True):
@@ -103,7 +111,7 @@ class Attention(Mixer):
         assert isinstance(state, AttentionState)
         assert all(state.provisional[slot] == 0 for slot in rows), "a prompt cell follows final tokens only"
         tokens = x_RTD.shape[1]
-        q_RTHK = self._split(self.q_proj(x_RTD))
+        q_RTHK = self._queries(x_RTD)
         self._append(x_RTD, state, rows, [tokens] * len(rows))
         mixed = []
         for q_THK, slot in zip(q_RTHK, rows, strict=True):
@@ -147,7 +155,7 @@ class Attention(Mixer):
         state.position[row] = int(saved["position"])
 
     def _whole(self, x_RTD: Tensor) -> Tensor:
-        q, k, v = (self._split(proj(x_RTD)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        q, (k, v) = self._queries(x_RTD), self._keys_and_values(x_RTD)
         cos, sin = self._tables(x_RTD.shape[1], q)
         if cos is not None and sin is not None:
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
@@ -157,7 +165,7 @@ class Attention(Mixer):
         self, x_RTD: Tensor, state: AttentionState, rows: Sequence[int], n: Sequence[int]
     ) -> list[int]:
         """Write the first n[i] tokens of each row as provisional entries; gives the number of its first."""
-        k_RTGK, v_RTGK = self._split(self.k_proj(x_RTD)), self._split(self.v_proj(x_RTD))
+        k_RTGK, v_RTGK = self._keys_and_values(x_RTD)
         firsts = [state.written(slot) for slot in rows]
         for i, (slot, first, count) in enumerate(zip(rows, firsts, n, strict=True)):
             position = state.next_position(slot)
@@ -168,14 +176,22 @@ class Attention(Mixer):
             state.provisional[slot] += count
         return firsts
 
+    def _queries(self, x_RTD: Tensor) -> Tensor:
+        """Not yet rotated."""
+        return self.q_norm(self._split(self.q_proj(x_RTD)))
+
+    def _keys_and_values(self, x_RTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys not yet rotated."""
+        return self.k_norm(self._split(self.k_proj(x_RTD))), self._split(self.v_proj(x_RTD))
+
     def _split(self, x_RTE: Tensor) -> Tensor:
         return x_RTE.unflatten(-1, (-1, self.head_dim))
 
     def _tables(self, length: int, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        if self.rope_theta is None:
+        if self.rope is None:
             return None, None
-        cos_LK, sin_LK = rope_table(length, self.head_dim, self.rope_theta, like.device)
-        return cos_LK.to(like.dtype), sin_LK.to(like.dtype)
+        cos_LF, sin_LF = self.rope.table(length, self.head_dim, like.device)
+        return cos_LF.to(like.dtype), sin_LF.to(like.dtype)
 
     def _turn(self, x_THK: Tensor, state: AttentionState, position: int) -> Tensor:
         """x rotated, its first token at `position`."""

@@ -38,7 +38,7 @@ def _gate(exit: OurExit, kind: str):  # type: ignore[no-untyped-def]
         )
     elif kind == "transformer":
         ours = exit.gate.mixer
-        shape = {"num_attention_heads": ours.heads, "head_dim": ours.head_dim, "rope_theta": ours.rope_theta}
+        shape = {"num_attention_heads": ours.heads, "head_dim": ours.head_dim, "rope_theta": ours.rope.theta}
         mixer = attention_from_weights(shape, weights, "mixer.")
     return gate_from_weights(weights, mixer=mixer, eps=1e-5)
 

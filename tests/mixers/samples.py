@@ -21,7 +21,7 @@ SAMPLES: dict[str, Callable[[int], Mixer]] = {
     "attention": lambda width: Attention(width, heads=3, head_dim=32),
     "attention-grouped": lambda width: Attention(width, heads=5, kv_heads=1, head_dim=48, qkv_bias=True),
     "attention-window": lambda width: Attention(width, heads=4, kv_heads=2, head_dim=32, window=7),
-    "attention-without-positions": lambda width: Attention(width, heads=2, head_dim=16, rope_theta=None),
+    "attention-without-positions": lambda width: Attention(width, heads=2, head_dim=16, rope=None),
     "mamba2": lambda width: Mamba2(width, 5 * 32, head_dim=32, state=64),
     "mamba2-wide-state": lambda width: Mamba2(width, 3 * 48, head_dim=48, state=128, bias=True),
     "mamba2-two-groups": lambda width: Mamba2(

@@ -100,4 +100,4 @@ def test_skipped_tokens_leave_only_a_gap(name: str) -> None:
 def test_positions_need_pairs_of_dimensions() -> None:
     with pytest.raises(AssertionError, match="in pairs"):
         Attention(21, heads=3)
-    Attention(21, heads=3, rope_theta=None)
+    Attention(21, heads=3, rope=None)

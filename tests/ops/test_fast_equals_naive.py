@@ -12,7 +12,7 @@ from offramp.ops.attention import attend, attend_naive
 from offramp.ops.attention_cached import attend_cached
 from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window
 from offramp.ops.norm import gated_group_norm, gated_group_norm_naive, rms_norm, rms_norm_naive
-from offramp.ops.rope import rope_table, rotate, rotate_naive
+from offramp.ops.rope import Rope, rotate, rotate_naive
 from offramp.ops.ssd import ssd, ssd_naive, ssm_read, ssm_update
 
 
@@ -52,7 +52,7 @@ def test_gated_group_norm(groups: int) -> None:
 
 
 def test_rotate() -> None:
-    cos, sin = rope_table(40, 12, 10000.0, torch.device("cpu"))
+    cos, sin = Rope().table(40, 12, torch.device("cpu"))
     same(
         lambda x: rotate(x, cos[7:13], sin[7:13]),
         lambda x: rotate_naive(x, list(range(7, 13)), 10000.0),

@@ -12,7 +12,7 @@ from torch import Tensor
 from offramp.ops.attention_cached import attend_cached
 from offramp.ops.conv import conv_tokens
 from offramp.ops.norm import gated_group_norm, rms_norm
-from offramp.ops.rope import rope_table, rotate
+from offramp.ops.rope import Rope, rotate
 from offramp.ops.rowwise import rowwise
 
 DTYPES = [torch.float32, torch.float64]
@@ -61,7 +61,7 @@ def test_norms_and_products(width: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("head_dim", [32, 48])
 def test_rotate(head_dim: int, dtype: torch.dtype) -> None:
-    cos, sin = (part.to(dtype) for part in rope_table(64, head_dim, 10000.0, torch.device("cpu")))
+    cos, sin = (part.to(dtype) for part in Rope().table(64, head_dim, torch.device("cpu")))
     row = random(3, head_dim, dtype=dtype)
     results = []
     for place in PLACES:

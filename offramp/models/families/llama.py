@@ -24,6 +24,7 @@ from offramp.models.rawconfig import (
     token_ids,
 )
 from offramp.ops.norm import RMSNorm
+from offramp.ops.rope import Rope
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _block(config: LlamaConfig) -> Block:
         config.heads,
         config.kv_heads,
         config.head_dim,
-        rope_theta=config.rope_theta,
+        rope=Rope(config.rope_theta),
         window=config.window,
         qkv_bias=config.attention_bias,
         out_bias=config.attention_bias,
