@@ -168,7 +168,14 @@ class Sequence:
     def full(self) -> bool:
         """Whether nothing after the newest draft could be kept: it fills the row, or is an end."""
         room = min(len(self.request.prompt) + self.request.max_tokens, self.limit) - len(self.tokens)
-        return bool(self.drafts) and (room == 0 or self.tokens[-1] in self.eos)
+        return bool(self.drafts) and (room == 0 or self.tokens[-1] in self.eos or self._drafts_stop())
+
+    def _drafts_stop(self) -> bool:
+        """Whether a stop string is complete once all drafts are accepted."""
+        if self.stream is None or not self.request.stop:
+            return False
+        ahead = self.stream.copy()
+        return any([ahead.push(draft.token).stopped for draft in self.drafts])
 
     def leave(self, choice: Choice, depth: int) -> list[TokenEvent]:
         """The newest token left: its choice is a draft (`verify`) or the next committed token."""

@@ -295,6 +295,22 @@ def test_a_full_row_consumes_no_last_draft(llama: Tiny) -> None:
             assert drafted.stats.block_tokens == plain.stats.block_tokens
 
 
+@torch.inference_mode()
+def test_a_drafted_stop_string_is_judged_at_once() -> None:
+    """Blocks that change nothing: every draft is right, so whatever is drafted behind the end is wasted."""
+    setup = tiny("llama", "linear", seed=1)
+    for block in setup.model.blocks:
+        block.mixer.o_proj.weight.zero_()  # type: ignore[union-attr]
+        block.mlp.down_proj.weight.zero_()  # type: ignore[union-attr]
+    engine = Engine(setup.model, setup.exits, letters(), max_len=CONTEXT)
+    request = Request(PROMPT, "verify", "always", run_max=15, max_tokens=40, ignore_eos=True)
+    whole = engine.generate(request)
+    stop = whole.text[4:7]
+    cut = engine.generate(replace(request, stop=(stop,)))
+    assert cut.finish == "stop" and cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.stats.drafts == cut.stats.accepted == len(cut.tokens) - 1
+
+
 @pytest.mark.parametrize("backbone", ["llama", "mamba2", "mamba2-groups"])
 @pytest.mark.parametrize("gate", ["linear", "transformer", "mamba"])
 def test_bfloat16_weights(backbone: str, gate: str) -> None:
