@@ -57,6 +57,26 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "mamba2": _MAMBA2,
     "mamba2-groups": _MAMBA2 | dict(n_groups=2),
 }
+"""What is tested most; the specification knows them too. `raw_config` covers every family."""
+
+_ANY = (
+    _LLAMA
+    | _MAMBA2
+    | dict(
+        intermediate_size=64,  # expand * hidden_size, as Mamba has it
+        time_step_rank=2,
+        attn_layer_indices=[1, 4, 7],
+        mamba_n_heads=4,
+        mamba_d_head=16,
+        mamba_d_state=16,
+        mamba_n_groups=2,
+    )
+)
+
+
+def raw_config(model_type: str) -> dict[str, Any]:
+    """A tiny config.json of any family: the union of all families' fields, so that a new one needs no entry here."""
+    return _ANY | dict(model_type=model_type)
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,8 @@ def tiny(
     dtype: torch.dtype = torch.float32,
     after: tuple[int, ...] = AFTER,
 ) -> Tiny:
-    raw = BACKBONES[backbone]
+    """backbone: a key of BACKBONES, or the model_type of any family."""
+    raw = BACKBONES.get(backbone) or raw_config(backbone)
     family = family_for(raw["model_type"])
     generator = torch.Generator().manual_seed(seed)
     model = family.build(family.config_from(raw))

@@ -29,6 +29,9 @@ _MAMBA2 = dict(
     num_hidden_layers=2,
     initializer_range=0.3,
 )
+_BAMBA = _LLAMA | dict(
+    num_hidden_layers=3, attn_layer_indices=[1], mamba_n_heads=8, mamba_d_head=8, mamba_d_state=16
+)
 
 CONFIGS: dict[str, Any] = {
     "llama": lambda: transformers.LlamaConfig(**_LLAMA),
@@ -50,6 +53,18 @@ CONFIGS: dict[str, Any] = {
         use_bias=True,
         use_conv_bias=False,
         residual_in_fp32=False,
+    ),
+    "bamba": lambda: transformers.BambaConfig(**_BAMBA),
+    "bamba-groups": lambda: transformers.BambaConfig(
+        **_BAMBA,
+        mamba_n_groups=2,
+        mamba_proj_bias=True,
+        attention_bias=True,
+        mlp_bias=True,
+        eos_token_id=[3, 4],
+    ),
+    "bamba-tied": lambda: transformers.BambaConfig(
+        **_BAMBA, mamba_conv_bias=False, tie_word_embeddings=True, time_step_limit=(0.5, 2.0)
     ),
 }
 

@@ -82,7 +82,7 @@ class Mamba2(Family):
             bias=flag(raw, "use_bias", False),
             conv_bias=flag(raw, "use_conv_bias", True),
             residual_in_fp32=flag(raw, "residual_in_fp32", True),
-            dt_limit=_dt_limit(raw),
+            dt_limit=dt_limit(raw),
         )
 
     def config_to(self, config: Mamba2Config) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _block(config: Mamba2Config) -> Block:
     return Block(RMSNorm(config.hidden_size, config.norm_eps), mixer, None, None)
 
 
-def _dt_limit(raw: dict[str, Any]) -> tuple[float, float]:
+def dt_limit(raw: dict[str, Any]) -> tuple[float, float]:
     """time_step_limit: two numbers; no upper end is written Infinity, "inf" or {"__float__": "Infinity"}."""
     value = raw.get("time_step_limit") or (0.0, float("inf"))
     try:
