@@ -1,25 +1,21 @@
 """Mamba-2's mixer (arXiv 2405.21060): a causal convolution, a selective state space, a gated norm.
 
-Provisional tokens never touch the final state: a slot has two SSM states, `base` (final) and `work` (base and
-the provisional tokens), and a ring of the provisional tokens' inputs. Committing all of them swaps the two;
-committing or keeping a part replays that part from base with the same steps, so the bits are those of a slot
-that never saw the others.
-
 Shapes: R rows, T tokens in this call, S slots, D width, H heads of P channels (E = H P), G groups, N state,
-W taps, C = E + 2 G N channels that are convolved (x, B and C), M = W - 1 + T inputs of the convolution.
+W taps, C = E + 2 G N channels that are convolved (x, B and C).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offramp.mixers.base import RUN_LIMIT, Mixer, State
-from offramp.ops.conv import causal_conv, conv_tokens, next_window
+from offramp.mixers._recurrent import Recurrent, RecurrentState
+from offramp.mixers.base import RUN_LIMIT, State
+from offramp.ops.conv import causal_conv
 from offramp.ops.norm import RMSNorm, at_least_float32, gated_group_norm
 from offramp.ops.rowwise import rowwise
 from offramp.ops.ssd import ssd, ssm_read, ssm_update
@@ -28,21 +24,13 @@ CHUNK = 32
 
 
 @dataclass
-class Mamba2State(State):
-    """base[slot] says which of the two SSM states is final; the window, too, is of the final tokens."""
+class Mamba2State(RecurrentState):
+    """The SSM states are `[2, S, H, P, N]`. A replay convolves the ring again; its step sizes are kept."""
 
-    window: Tensor  # [S, W-1, C] inputs of the convolution
-    ssm: Tensor  # [2, S, H, P, N]
-    ring_xBC: Tensor  # [S, RUN_LIMIT, C] provisional tokens' inputs of the convolution
     ring_dt: Tensor  # [S, RUN_LIMIT, H] after bias, softplus and clamp
-    base: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.base = [0] * self.slots
 
 
-class Mamba2(Mixer):
+class Mamba2(Recurrent):
     """groups of heads share B and C, and are normed together; dt_limit clamps the step after its softplus."""
 
     def __init__(
@@ -77,15 +65,9 @@ class Mamba2(Mixer):
         precise = torch.promote_types(weight.dtype, torch.float32)
         window = weight.new_zeros(slots, taps - 1, channels)
         ssm = weight.new_zeros(2, slots, self.heads, self.head_dim, self.state, dtype=precise)
-        ring_xBC = weight.new_zeros(slots, RUN_LIMIT, channels)
+        ring = weight.new_zeros(slots, RUN_LIMIT, channels)
         ring_dt = weight.new_zeros(slots, RUN_LIMIT, self.heads, dtype=precise)
-        return Mamba2State(slots, window, ssm, ring_xBC, ring_dt)
-
-    def reset(self, state: State, slot: int) -> None:
-        assert isinstance(state, Mamba2State)
-        state.window[slot] = 0
-        state.ssm[:, slot] = 0
-        state.position[slot] = state.provisional[slot] = 0
+        return Mamba2State(slots, window, ssm, ring, ring_dt)
 
     def forward(
         self,
@@ -103,21 +85,17 @@ class Mamba2(Mixer):
         D_H = at_least_float32(self.D)
         for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
             start = self._push(state, slot, xBC_RTC[row, :count], dt_RTH[row, :count])
-            for t, (h_HPN, x_HP, C_GN) in enumerate(self._walk(state, slot, start)):
-                y_RTHP[row, t] = ssm_read(h_HPN, x_HP, C_GN, D_H)
+            x_THP, B_TGN, C_TGN = self._ring_xBC(state, slot, start)
+            drives = self._driven(state, slot, start, x_THP, B_TGN)
+            for t, h_HPN in enumerate(self._walk(state, slot, start, drives)):
+                y_RTHP[row, t] = ssm_read(h_HPN, x_THP[t], C_TGN[t], D_H)
         return self._out(y_RTHP, z_RTE)
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, Mamba2State)
-        assert all(state.provisional[slot] == 0 for slot in rows), "a prompt cell follows final tokens only"
-        slots, bases = list(rows), [state.base[slot] for slot in rows]
         z_RTE, xBC_RTC, dt_RTH = self._project(x_RTD)
-        window_RWC = state.window[slots]
-        y_RTHP, final_RHPN = self._parallel(xBC_RTC, dt_RTH, window_RWC, state.ssm[bases, slots])
-        state.window[slots] = next_window(window_RWC, xBC_RTC)
-        state.ssm[bases, slots] = final_RHPN
-        for slot in slots:
-            state.position[slot] += x_RTD.shape[1]
+        y_RTHP, final_RHPN = self._parallel(xBC_RTC, dt_RTH, *self._begin_cell(state, rows))
+        self._end_cell(state, rows, xBC_RTC, final_RHPN)
         return self._out(y_RTHP, z_RTE)
 
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
@@ -128,37 +106,6 @@ class Mamba2(Mixer):
         for slot, count, xBC_TC, dt_TH in zip(rows, n, xBC_RTC, dt_RTH, strict=True):
             start = self._push(state, slot, xBC_TC[:count], dt_TH[:count])
             self._settle(state, slot, start)
-
-    def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
-        assert isinstance(state, Mamba2State)
-        for slot, count in zip(rows, n, strict=True):
-            assert count <= state.provisional[slot], "only tokens that were pushed can be committed"
-            self.rollback(state, [slot], count)
-            if count:
-                state.base[slot] = 1 - state.base[slot]
-                ring_1TC = state.ring_xBC[slot, None, :count]
-                state.window[slot, None] = next_window(state.window[slot, None], ring_1TC)
-            state.position[slot] += count
-            state.provisional[slot] = 0
-
-    def rollback(self, state: State, rows: Sequence[int], keep: int = 0) -> None:
-        assert isinstance(state, Mamba2State)
-        for slot in rows:
-            if state.provisional[slot] > keep:
-                state.provisional[slot] = keep
-                self._settle(state, slot, 0)
-
-    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
-        assert isinstance(state, Mamba2State) and state.provisional[row] == 0
-        final_HPN = state.ssm[state.base[row], row]
-        position = torch.tensor(state.position[row])
-        return {"window": state.window[row].clone(), "ssm": final_HPN.clone(), "position": position}
-
-    def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:
-        assert isinstance(state, Mamba2State)
-        state.window[row] = saved["window"]
-        state.ssm[state.base[row], row] = saved["ssm"]
-        state.position[row], state.provisional[row] = int(saved["position"]), 0
 
     def _project(self, x_RTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z `[R, T, E]`; the convolution's inputs xBC `[R, T, C]`; the raw step sizes dt `[R, T, H]`."""
@@ -198,41 +145,28 @@ class Mamba2(Mixer):
         return -torch.exp(at_least_float32(self.A_log))
 
     def _push(self, state: Mamba2State, slot: int, xBC_TC: Tensor, dt_TH: Tensor) -> int:
-        """Append tokens to the slot's ring; the place of the first."""
-        start = state.provisional[slot]
-        stop = state.provisional[slot] = start + len(xBC_TC)
-        assert stop <= RUN_LIMIT, "a slot holds at most RUN_LIMIT provisional tokens"
-        state.ring_xBC[slot, start:stop] = xBC_TC
+        """Append tokens to the slot's rings; the place of the first."""
+        places = self._append(state, slot, xBC_TC)
         raw_TH = at_least_float32(dt_TH) + self.dt_bias
-        state.ring_dt[slot, start:stop] = rowwise(F.softplus, raw_TH).clamp(*self.dt_limit)
-        return start
+        state.ring_dt[slot, places] = rowwise(F.softplus, raw_TH).clamp(*self.dt_limit)
+        return places.start
 
-    def _walk(self, state: Mamba2State, slot: int, start: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Step through the ring's tokens from `start` on: after each, the state h, the token's x and its C.
+    def _ring_xBC(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """x `[T, H, P]`, B and C `[T, G, N]` of the ring's tokens from `start` on."""
+        inputs_TC = state.ring[slot, start : state.provisional[slot]]
+        return self._split(self._convolved(state, slot, start, inputs_TC))
 
-        Continues from work, or from base at the ring's beginning; writes work when the last token is done.
-        """
-        stop, base = state.provisional[slot], state.base[slot]
-        if start == stop:
-            return
-        x_THP, B_TGN, C_TGN = self._split(self._convolved(state, slot, start))
-        dt_TH = state.ring_dt[slot, start:stop]
-        decay_TH = rowwise(torch.exp, dt_TH * self._A())
-        xdt_THP = x_THP * dt_TH[..., None]
-        h_HPN = state.ssm[base if start == 0 else 1 - base, slot]
-        for t in range(stop - start):
-            h_HPN = ssm_update(h_HPN, xdt_THP[t], decay_TH[t], B_TGN[t])
-            yield h_HPN, x_THP[t], C_TGN[t]
-        state.ssm[1 - base, slot] = h_HPN
+    def _driven(
+        self, state: RecurrentState, slot: int, start: int, x_THP: Tensor, B_TGN: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The arguments of `ssm_update` for those tokens."""
+        assert isinstance(state, Mamba2State)
+        dt_TH = state.ring_dt[slot, start : state.provisional[slot]]
+        return x_THP * dt_TH[..., None], rowwise(torch.exp, dt_TH * self._A()), B_TGN
 
-    def _settle(self, state: Mamba2State, slot: int, start: int) -> None:
-        """Bring work up to the ring's last token; nothing is read."""
-        for _ in self._walk(state, slot, start):
-            pass
+    def _drives(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        x_THP, B_TGN, _ = self._ring_xBC(state, slot, start)
+        return self._driven(state, slot, start, x_THP, B_TGN)
 
-    def _convolved(self, state: Mamba2State, slot: int, start: int) -> Tensor:
-        """x, B and C of the ring's tokens from `start` on, `[T, C]`."""
-        inputs_MC = torch.cat((state.window[slot], state.ring_xBC[slot, : state.provisional[slot]]))
-        bias = None if self.conv1d.bias is None else at_least_float32(self.conv1d.bias)
-        weight_CW = at_least_float32(self.conv1d.weight[:, 0])
-        return rowwise(F.silu, conv_tokens(at_least_float32(inputs_MC[start:]), weight_CW, bias))
+    def _update(self, ssm: Tensor, *drive: Tensor) -> Tensor:
+        return ssm_update(ssm, *drive)
