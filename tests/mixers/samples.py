@@ -11,6 +11,7 @@ from torch import Tensor
 from offramp.mixers.attention import Attention
 from offramp.mixers.base import Mixer, State
 from offramp.mixers.identity import Identity
+from offramp.mixers.mamba import Mamba
 from offramp.mixers.mamba2 import Mamba2
 
 MAX_LEN = 96
@@ -22,6 +23,9 @@ SAMPLES: dict[str, Callable[[int], Mixer]] = {
     "attention-grouped": lambda width: Attention(width, heads=5, kv_heads=1, head_dim=48, qkv_bias=True),
     "attention-window": lambda width: Attention(width, heads=4, kv_heads=2, head_dim=32, window=7),
     "attention-without-positions": lambda width: Attention(width, heads=2, head_dim=16, rope=None),
+    "mamba": lambda width: Mamba(width, 5 * 32),
+    "mamba-biases": lambda width: Mamba(width, 3 * 24, state=8, rank=3, taps=3, bias=True, conv_bias=False),
+    "mamba-norms": lambda width: Mamba(width, 4 * 37, rank=11, rms_eps=1e-6),
     "mamba2": lambda width: Mamba2(width, 5 * 32, head_dim=32, state=64),
     "mamba2-wide-state": lambda width: Mamba2(width, 3 * 48, head_dim=48, state=128, bias=True),
     "mamba2-two-groups": lambda width: Mamba2(
@@ -50,9 +54,9 @@ def hidden(tokens: int, width: int, dtype: torch.dtype, seed: int = 0) -> Tensor
 def poisoned_state(mixer: Mixer) -> State:
     """A state whose memory holds NaN wherever a slot that was reset may not look."""
     state = mixer.init_state(3, MAX_LEN)
-    for name in ("k", "v", "window", "ssm", "ring_xBC", "ring_dt"):
-        if hasattr(state, name):
-            getattr(state, name).fill_(float("nan"))
+    for memory in vars(state).values():
+        if isinstance(memory, Tensor) and memory.is_floating_point():
+            memory.fill_(float("nan"))
     mixer.reset(state, SLOT)
     return state
 

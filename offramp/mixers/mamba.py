@@ -1,0 +1,175 @@
+"""Mamba's mixer, the first one (arXiv 2312.00752): a causal convolution, a selective scan, a gate.
+
+FalconMamba's (arXiv 2410.05355) is the same with norms, without weights, on dt, B and C.
+
+Shapes: R rows, T tokens in this call, S slots, D width, E inner width, N state, K rank of the step size, W taps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from offramp.mixers._recurrent import Recurrent, RecurrentState
+from offramp.mixers.base import RUN_LIMIT, State
+from offramp.ops.conv import causal_conv
+from offramp.ops.norm import at_least_float32
+from offramp.ops.rowwise import rowwise
+from offramp.ops.scan import scan_read, scan_update, selective_scan
+
+CHUNK = 32
+
+
+@dataclass
+class MambaState(RecurrentState):
+    """The SSM states are `[2, S, E, N]`. A replay needs no product with a weight."""
+
+    ring_u: Tensor  # [S, RUN_LIMIT, E] what the convolution gave
+    ring_dt: Tensor  # [S, RUN_LIMIT, E] after bias and softplus
+    ring_B: Tensor  # [S, RUN_LIMIT, N] after its norm, if it has one
+
+
+class Mamba(Recurrent):
+    """rank: of the step size's projection, width / 16 by default. rms_eps: of the norms of dt, B and C, if any."""
+
+    def __init__(
+        self,
+        width: int,
+        inner: int | None = None,
+        state: int = 16,
+        rank: int | None = None,
+        taps: int = 4,
+        bias: bool = False,
+        conv_bias: bool = True,
+        rms_eps: float | None = None,
+    ) -> None:
+        super().__init__()
+        inner, rank = inner or 2 * width, rank or -(-width // 16)
+        self.state, self.rank, self.rms_eps = state, rank, rms_eps
+        self.in_proj = nn.Linear(width, 2 * inner, bias=bias)
+        self.conv1d = nn.Conv1d(inner, inner, taps, groups=inner, bias=conv_bias)
+        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
+        self.A_log = nn.Parameter(torch.zeros(inner, state))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, width, bias=bias)
+
+    def init_state(self, slots: int, max_len: int) -> MambaState:
+        weight, (inner, _, taps) = self.in_proj.weight, self.conv1d.weight.shape
+        precise = torch.promote_types(weight.dtype, torch.float32)
+        ring_u, ring_dt = weight.new_zeros(2, slots, RUN_LIMIT, inner, dtype=precise)
+        return MambaState(
+            slots,
+            window=weight.new_zeros(slots, taps - 1, inner),
+            ssm=weight.new_zeros(2, slots, inner, self.state, dtype=precise),
+            ring=weight.new_zeros(slots, RUN_LIMIT, inner),
+            ring_u=ring_u,
+            ring_dt=ring_dt,
+            ring_B=weight.new_zeros(slots, RUN_LIMIT, self.state, dtype=precise),
+        )
+
+    def forward(
+        self,
+        x_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        inputs_RTE, z_RTE = self.in_proj(x_RTD).chunk(2, dim=-1)
+        if state is None:
+            y_RTE, _ = self._parallel(inputs_RTE)
+            return self._out(y_RTE, F.silu(at_least_float32(z_RTE)))
+        assert isinstance(state, MambaState) and rows is not None and n is not None
+        u_RTE = self._push(state, rows, n, inputs_RTE)
+        C_RTN = at_least_float32(self._normed(self._select(u_RTE, slice(-self.state, None))))
+        y_RTE, D_E = torch.zeros_like(u_RTE), at_least_float32(self.D)
+        for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
+            start = state.provisional[slot] - count
+            drives = self._drives(state, slot, start)
+            for t, h_EN in enumerate(self._walk(state, slot, start, drives)):
+                y_RTE[row, t] = scan_read(h_EN, u_RTE[row, t], C_RTN[row, t], D_E)
+        return self._out(y_RTE, _tokenwise(F.silu, at_least_float32(z_RTE)))
+
+    def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        assert isinstance(state, MambaState)
+        inputs_RTE, z_RTE = self.in_proj(x_RTD).chunk(2, dim=-1)
+        y_RTE, final_REN = self._parallel(inputs_RTE, *self._begin_cell(state, rows))
+        self._end_cell(state, rows, inputs_RTE, final_REN)
+        return self._out(y_RTE, F.silu(at_least_float32(z_RTE)))
+
+    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        assert isinstance(state, MambaState)
+        inner = self.conv1d.in_channels
+        bias = None if self.in_proj.bias is None else self.in_proj.bias[:inner]
+        self._push(
+            state, rows, n, F.linear(x_RTD, self.in_proj.weight[:inner], bias)
+        )  # without the rows of z
+        for slot, count in zip(rows, n, strict=True):
+            self._settle(state, slot, state.provisional[slot] - count)
+
+    def _parallel(
+        self, inputs_RTE: Tensor, window_RWE: Tensor | None = None, initial_REN: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """All tokens at once: y `[R, T, E]` and the final SSM state `[R, E, N]`."""
+        u_RTE = F.silu(causal_conv(inputs_RTE, self.conv1d.weight[:, 0], self.conv1d.bias, window_RWE))
+        low_RTK, B_RTN, C_RTN = self.x_proj(u_RTE).split((self.rank, self.state, self.state), dim=-1)
+        dt_RTE, B_RTN, C_RTN = F.softplus(self._step(low_RTK)), self._normed(B_RTN), self._normed(C_RTN)
+        D_E = at_least_float32(self.D)
+        return selective_scan(u_RTE, dt_RTE, self._A(), B_RTN, C_RTN, D_E, CHUNK, initial_REN)
+
+    def _out(self, y_RTE: Tensor, gate_RTE: Tensor) -> Tensor:
+        return self.out_proj((y_RTE * gate_RTE).to(self.out_proj.weight.dtype))
+
+    def _select(self, u_RTE: Tensor, outputs: slice) -> Tensor:
+        """Some outputs of x_proj, which are the step size's, then B, then C."""
+        weight = self.x_proj.weight[outputs]
+        return F.linear(u_RTE.to(weight.dtype), weight)
+
+    def _step(self, low_RTK: Tensor) -> Tensor:
+        """The step size before its softplus, `[R, T, E]`; the bias is added in float32."""
+        raw_RTE = F.linear(self._normed(low_RTK), self.dt_proj.weight)
+        return at_least_float32(raw_RTE) + at_least_float32(self.dt_proj.bias)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        if self.rms_eps is None:
+            return x
+        return F.rms_norm(at_least_float32(x), x.shape[-1:], eps=self.rms_eps).to(x.dtype)
+
+    def _A(self) -> Tensor:
+        return -torch.exp(at_least_float32(self.A_log))
+
+    def _push(self, state: MambaState, rows: Sequence[int], n: Sequence[int], inputs_RTE: Tensor) -> Tensor:
+        """Append tokens to the slots' rings; what the convolution gave, `[R, T, E]`.
+
+        The padding goes through the products too: their bits depend on how many tokens share the call.
+        """
+        starts = [state.provisional[slot] for slot in rows]
+        convolved = [self._convolved(state, *row) for row in zip(rows, starts, inputs_RTE, strict=True)]
+        u_RTE = torch.stack(convolved)
+        low_RTK, B_RTN = self._select(u_RTE, slice(-self.state)).split((self.rank, self.state), dim=-1)
+        dt_RTE, B_RTN = _tokenwise(F.softplus, self._step(low_RTK)), self._normed(B_RTN)
+        for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
+            places = self._append(state, slot, inputs_RTE[row, :count])
+            state.ring_u[slot, places] = u_RTE[row, :count]
+            state.ring_dt[slot, places] = dt_RTE[row, :count]
+            state.ring_B[slot, places] = B_RTN[row, :count]
+        return u_RTE
+
+    def _drives(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor]:
+        assert isinstance(state, MambaState)
+        places = slice(start, state.provisional[slot])
+        u_TE, dt_TE, B_TN = (ring[slot, places] for ring in (state.ring_u, state.ring_dt, state.ring_B))
+        decay_TF = rowwise(torch.exp, (dt_TE[..., None] * self._A()).flatten(1))
+        return decay_TF.unflatten(1, self.A_log.shape), (dt_TE * u_TE)[..., None] * B_TN[:, None]
+
+    def _update(self, ssm: Tensor, *drive: Tensor) -> Tensor:
+        return scan_update(ssm, *drive)
+
+
+def _tokenwise(function: Callable[[Tensor], Tensor], x_RTE: Tensor) -> Tensor:
+    """`rowwise` over the tokens of all rows."""
+    return rowwise(function, x_RTE.flatten(0, 1)).unflatten(0, x_RTE.shape[:2])
