@@ -22,8 +22,10 @@ _MASK = (1 << 64) - 1
 def choose(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Choice:
     """The token at position len(before), given exactly the tokens before it.
 
-    The logprob is after temperature and penalties, before the filters. Ties go to the lowest id.
+    The logprob is after processor, penalties and temperature, before the filters. Ties go to the lowest id.
     """
+    if sampling.processor is not None:
+        logits_V = sampling.processor(logits_V, before)
     logits_V = penalise(logits_V.double(), before, sampling)
     logp_V = (logits_V / (sampling.temperature or 1.0)).log_softmax(-1)
     score_V = logp_V

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from offramp.errors import UsageError
 from offramp.mixers.base import RUN_LIMIT
@@ -17,12 +21,20 @@ def _require(fine: bool, name: str, value: object, wanted: str) -> None:
         raise UsageError(f"{name} is {value}; it must be {wanted}.")
 
 
+LogitsProcessor = Callable[[Tensor, Tokens[int]], Tensor]
+"""Logits `[V]` and the tokens before the position -> the logits `[V]` to choose from.
+
+A function of these two alone: it is asked again when a draft is judged, and must give the same answer.
+"""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a token is chosen from logits. temperature 0 is greedy; 0, 1.0 and 0.0 switch top_k, top_p, min_p off.
 
     repetition_penalty (CTRL, arXiv 1909.05858) divides positive and multiplies negative logits of the tokens among
-    the last penalty_window. Raises UsageError for values outside their range.
+    the last penalty_window. processor changes the logits before all that, for exits and the last segment alike.
+    Raises UsageError for values outside their range.
     """
 
     temperature: float = 0.0
@@ -32,6 +44,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     penalty_window: int = 64
     seed: int = 0
+    processor: LogitsProcessor | None = None
 
     def __post_init__(self) -> None:
         heat = self.temperature
