@@ -1,0 +1,114 @@
+"""Every architecture x gate x bridge x propagation, whatever files there are, on random weights and random gates.
+
+Here a sample in which every two plug-ins of different folders meet; the whole grid is slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import combinations, product
+
+import pytest
+from random_models import Tiny, tiny
+from test_invariants import requests, said
+
+from offramp import registry
+from offramp.engine.sequence import Generation, Request, Sampling
+from offramp.models.families import all_families
+from offramp.propagation.base import Propagation
+
+Case = tuple[str, str, str, str]
+"""model_type, gate, bridge, propagation."""
+
+FAMILIES = sorted(name for family in all_families() for name in family.model_types)
+GATES = registry.names("offramp.exits.gates")
+BRIDGES = registry.names("offramp.exits.bridges")
+PROPAGATIONS = registry.names("offramp.propagation")
+GRID: list[Case] = list(product(FAMILIES, GATES, BRIDGES, PROPAGATIONS))
+
+
+def sample(grid: Iterable[Case]) -> list[Case]:
+    """Few cases that hold every pair of names that the grid holds: at each turn the one with the most new pairs."""
+    pairs = {case: set(combinations(enumerate(case), 2)) for case in grid}
+    wanted, chosen = set().union(*pairs.values()), []
+    while wanted:
+        chosen.append(max(pairs, key=lambda case: len(pairs[case] & wanted)))
+        wanted -= pairs[chosen[-1]]
+    return chosen
+
+
+@cache
+def exact_here(backbone: str, gate: str, bridge: str) -> Tiny:
+    """The case's model. Everything is compared bit for bit, which only the exact tier promises."""
+    setup = tiny(backbone, gate, bridge, seed=len(backbone + gate + bridge))
+    assert setup.engine().tier.name == "exact"
+    return setup
+
+
+def check(backbone: str, gate: str, bridge: str, propagation: str, more: int = 0) -> None:
+    """Rows of one propagation, together and alone; without exits, too, where the propagation is judged.
+
+    After every step the frontiers and rings of all rows must agree. more: random requests beside the fixed ones.
+    """
+    setup = exact_here(backbone, gate, bridge)
+    asked = [*fixed_requests(propagation), *requests(23, more, propagation)]
+    engine = setup.engine()
+    alone = [engine.generate(request) for request in asked]
+    assert together(setup, asked) == [said(reply) for reply in alone]
+    if registry.find("offramp.propagation", propagation, Propagation).judged:
+        plain = setup.plain()
+        assert [said(reply) for reply in alone] == [said(plain.generate(request)) for request in asked]
+    assert left_early(alone[0]), "nothing was tested: no token left"
+
+
+def fixed_requests(propagation: str) -> Iterator[Request]:
+    """One that leaves as often as it may, one sampled and asked of the gates, one asked of the bridges' logits."""
+    yield Request((3, 1, 4, 1, 5), propagation, "always", run_max=3, max_tokens=12, ignore_eos=True)
+    drawn = Sampling(temperature=1.0, top_k=9, seed=5)
+    yield Request((9, 2), propagation, "gate", (0.5,), sampling=drawn, max_tokens=10, ignore_eos=True)
+    penalised = Sampling(repetition_penalty=1.3)
+    yield Request((6,) * 18, propagation, "confidence", (0.15,), 5, penalised, max_tokens=8)
+
+
+def left_early(reply: Generation) -> bool:
+    return reply.stats.drafts > 0 or any(event.depth < 8 for event in reply.events)
+
+
+def together(setup: Tiny, asked: Sequence[Request]) -> list[tuple[tuple[int, ...], list[float], str]]:
+    """What each request says when they share an engine of three slots."""
+    engine = setup.engine(slots=3)
+    numbers = [engine.add(request) for request in asked]
+    tokens: dict[int, list[int]] = {number: [] for number in numbers}
+    logprobs: dict[int, list[float]] = {number: [] for number in numbers}
+    ends: dict[int, str] = {}
+    while len(ends) < len(asked):
+        for event in engine.step():
+            tokens[event.request] += [event.token] if event.token >= 0 else []
+            logprobs[event.request].append(event.logprob)
+            if event.finish:
+                ends[event.request] = event.finish
+        for row in engine._running.values():
+            engine.frontier.check_integrity(row.slot)
+    return [(tuple(tokens[number]), logprobs[number], ends[number]) for number in numbers]
+
+
+@pytest.mark.parametrize(("backbone", "gate", "bridge", "propagation"), sample(GRID))
+def test_sampled_grid(backbone: str, gate: str, bridge: str, propagation: str) -> None:
+    check(backbone, gate, bridge, propagation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "gate", "bridge", "propagation"), GRID)
+def test_full_grid(backbone: str, gate: str, bridge: str, propagation: str) -> None:
+    check(backbone, gate, bridge, propagation, more=3)
+
+
+def test_the_sample_holds_every_pair() -> None:
+    pairs = set().union(*(combinations(enumerate(case), 2) for case in sample(GRID)))
+    assert pairs == set().union(*(combinations(enumerate(case), 2) for case in GRID))
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mamba2", "bamba"])
+def test_what_the_issue_names_is_in_the_grid(model_type: str) -> None:
+    assert model_type in FAMILIES
