@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from offramp.errors import UsageError
 from offramp.exits.base import Exit
@@ -59,18 +59,24 @@ def choose_tier(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Tier:
 def self_test(model: Model, exits: Sequence[Exit] = ()) -> bool:
     """Whether a token's bits are the same at every place of a chunk, alone or not, on this machine.
 
-    The head, and one block, gate and bridge of each kind: modules of a kind have the same shapes.
+    The head, and one block and exit of each kind: modules of a kind have the same shapes.
     """
     device = next(model.parameters()).device
     dtype = model.embed(torch.zeros(1, 1, dtype=torch.long, device=device)).dtype
     generator = torch.Generator().manual_seed(0)
     tokens_TD = torch.randn(PROMPT + RUN_LIMIT, model.config.hidden_size, generator=generator)
     tokens_TD = tokens_TD.to(device, dtype)
-    modules = [*model.blocks, *(part for exit in exits for part in (exit.gate, exit.bridge))]
-    kinds = {(type(module), type(module.mixer)): cast(Stateful, module) for module in modules}
+    blocks = {(type(block), type(block.mixer)): (block, [block]) for block in model.blocks}
+    pairs = {_kind(exit): (exit, [exit.gate, exit.bridge]) for exit in exits}
     return _head_exact(model, tokens_TD[:RUN_LIMIT]) and all(
-        _chunk_exact(module, tokens_TD[:PROMPT], tokens_TD[PROMPT:]) for module in kinds.values()
+        _chunk_exact(module, cast(list[Stateful], parts), tokens_TD[:PROMPT], tokens_TD[PROMPT:])
+        for module, parts in [*blocks.values(), *pairs.values()]
     )
+
+
+def _kind(exit: Exit) -> tuple[object, ...]:
+    gate, bridge = exit.gate, exit.bridge
+    return type(gate), type(gate.mixer), type(bridge), type(bridge.mixer), bridge.reads_gate
 
 
 def _head_exact(model: Model, tokens_TD: Tensor) -> bool:
@@ -79,14 +85,27 @@ def _head_exact(model: Model, tokens_TD: Tensor) -> bool:
     return torch.equal(straight, turned)
 
 
-def _chunk_exact(module: Stateful, prompt_TD: Tensor, tokens_TD: Tensor) -> bool:
-    """A chunk of tokens after a prompt, against the same tokens one by one, each first among other rows."""
-    together, alone = (module.mixer.init_state(1, PROMPT + 2 * RUN_LIMIT) for _ in range(2))
-    for state in (together, alone):
-        module.prefill(prompt_TD[None], state, [0])
-    at_once = module(tokens_TD[None], together, [0], [RUN_LIMIT])[0]
+def _chunk_exact(module: nn.Module, parts: list[Stateful], prompt_TD: Tensor, tokens_TD: Tensor) -> bool:
+    """A chunk of tokens after a prompt, against the same tokens one by one, each first among other rows.
+
+    parts: those of the module that have a state each: a block itself, an exit's gate and bridge.
+    """
+    together, alone = ([part.mixer.init_state(1, PROMPT + 2 * RUN_LIMIT) for part in parts] for _ in range(2))
+    for states in (together, alone):
+        for part, state in zip(parts, states, strict=True):
+            part.prefill(prompt_TD[None], state, [0])
+    at_once = _outputs(module(tokens_TD[None], *together, [0], [RUN_LIMIT]))
     one_by_one = []
     for t in range(RUN_LIMIT):
-        one_by_one.append(module(tokens_TD.roll(-t, 0)[None], alone, [0], [1])[0, 0])
-        module.mixer.commit(alone, [0], [1])
-    return torch.equal(at_once, torch.stack(one_by_one))
+        one_by_one.append(_outputs(module(tokens_TD.roll(-t, 0)[None], *alone, [0], [1]))[:1])
+        for part, state in zip(parts, alone, strict=True):
+            part.mixer.commit(state, [0], [state.provisional[0]])
+    return torch.equal(at_once, torch.cat(one_by_one))
+
+
+def _outputs(given: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """A row of numbers a token `[T, .]`: a block's hidden state, or an exit's gate logit and hidden state."""
+    if isinstance(given, Tensor):
+        return given[0]
+    gate_RT, bridged_RTD = given
+    return torch.cat((gate_RT[..., None].to(bridged_RTD.dtype), bridged_RTD), -1)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from offramp.errors import UsageError
 from offramp.exits.base import Bridge, Exit, ExitConfig, Gate
 from offramp.exits.positions import check_positions
+from offramp.mixers.identity import Identity
 from offramp.registry import find
 
 
@@ -49,7 +50,8 @@ def build_exits(config: ExitConfig, num_blocks: int | None = None, seed: int = 0
     """Exits with fresh weights drawn from `seed`, each its own gate and bridge.
 
     num_blocks: of the model they are for; None skips the two checks that need it.
-    Raises UnknownName for a gate or bridge that does not exist, UsageError for impossible positions.
+    Raises UnknownName for a gate, bridge or mixer that does not exist, UsageError for impossible positions, for
+    settings that the bridge does not read, and for a trunk to share where the gate has none.
     """
     check_positions(config.after, num_blocks)
     gate = find("offramp.exits.gates", config.gate, Gate)
@@ -59,6 +61,25 @@ def build_exits(config: ExitConfig, num_blocks: int | None = None, seed: int = 0
             f"an exit after block {num_blocks - 1} of {num_blocks} with bridge {config.bridge!r} saves "
             "nothing: the bridge runs the only block left; place it earlier or use bridge 'none'"
         )
+    _check_settings(config, bridge)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ExitSet(config, [Exit(after, gate(config), bridge(config)) for after in config.after])
+        return ExitSet(config, [_exit(after, gate(config), bridge(config)) for after in config.after])
+
+
+def _check_settings(config: ExitConfig, bridge: type[Bridge]) -> None:
+    """Every setting of a bridge that is not the default means something to this one."""
+    for item in fields(config.bridge_config):
+        value = getattr(config.bridge_config, item.name)
+        if value != item.default and item.name not in bridge.reads:
+            known = f"it reads {' and '.join(bridge.reads)}" if bridge.reads else "it has no settings"
+            raise UsageError(f"bridge {config.bridge!r} has no {item.name} to set to {value!r}: {known}")
+
+
+def _exit(after: int, gate: Gate, bridge: Bridge) -> Exit:
+    if bridge.reads_gate and isinstance(gate.mixer, Identity):
+        raise UsageError(
+            "this gate has no trunk that a bridge could share: it remembers nothing; share that of gate 'mamba' "
+            "or 'transformer', or give the bridge its own"
+        )
+    return Exit(after, gate, bridge)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from offramp.errors import ExitsError, UsageError
-from offramp.exits.base import ExitConfig
+from offramp.exits.base import BridgeConfig, ExitConfig
 from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.exits.info import FORMAT, ExitsInfo
 from offramp.exits.positions import default_positions
@@ -93,6 +93,8 @@ def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
     if info.get("format") != FORMAT:
         raise ExitsError(f"{path} is of format {info.get('format')}; this version reads format {FORMAT}")
     try:
+        if isinstance(bridge := config.get("bridge_config"), dict):  # exits of the first releases have none
+            config = config | {"bridge_config": _dataclass(BridgeConfig, bridge)}
         return _dataclass(ExitConfig, config), _dataclass(ExitsInfo, info)
     except UsageError as error:
         raise ExitsError(f"{path} is damaged: {error}; train the exits again or copy them anew") from error

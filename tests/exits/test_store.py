@@ -247,7 +247,7 @@ def test_the_transformer_gate_at_any_even_width() -> None:
         gate = next(iter(build_exits(config))).gate
         assert gate(torch.randn(1, 3, width)).isfinite().all()
         assert isinstance(gate.mixer, Attention) and gate.mixer.heads * gate.mixer.head_dim == width
-    with pytest.raises(UsageError, match="needs an even width, not 17: choose a bottleneck of 18"):
+    with pytest.raises(UsageError, match="needs an even width, not 17: choose a width of 18"):
         build_exits(replace(CONFIG, gate="transformer", bottleneck=17))
 
 

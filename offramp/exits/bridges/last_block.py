@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from offramp.exits.base import Bridge
-from offramp.mixers.base import State
 
 
 class LastBlock(Bridge):
@@ -15,11 +12,5 @@ class LastBlock(Bridge):
 
     borrows_last_block = True
 
-    def forward(
-        self,
-        h_RTD: Tensor,
-        state: State | None = None,
-        rows: Sequence[int] | None = None,
-        n: Sequence[int] | None = None,
-    ) -> Tensor:
+    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
         return h_RTD

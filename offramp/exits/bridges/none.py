@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from offramp.exits.base import Bridge
-from offramp.mixers.base import State
 
 
 class NoBridge(Bridge):
-    def forward(
-        self,
-        h_RTD: Tensor,
-        state: State | None = None,
-        rows: Sequence[int] | None = None,
-        n: Sequence[int] | None = None,
-    ) -> Tensor:
+    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
         return h_RTD

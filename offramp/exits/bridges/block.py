@@ -1,0 +1,37 @@
+"""One mixer block at an inner width: h + up(y + mixer(y)), y = down(norm(h)).
+
+With a Mamba mixer it is a Mamba drafter at the exit. Its trunk may be the gate's.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from offramp.errors import UnknownName
+from offramp.exits.base import Bridge, ExitConfig
+from offramp.exits.trunk import nothing_yet, small_attention, small_mamba
+from offramp.registry import unknown
+
+OF_GATE = "gate"
+MIXERS = {"mamba": small_mamba, "attention": small_attention}
+
+
+class Block(Bridge):
+    """The identity until it is trained."""
+
+    reads = ("width", "mixer")
+
+    def __init__(self, config: ExitConfig) -> None:
+        super().__init__(config)
+        mixer, width = config.bridge_config.mixer, config.bridge_config.width
+        self.reads_gate = mixer == OF_GATE
+        if self.reads_gate:
+            width = config.gate_width
+        elif mixer in MIXERS:
+            self.make(config, width, MIXERS[mixer])
+        else:
+            raise UnknownName(unknown("bridge mixer", mixer, [*MIXERS, OF_GATE]))
+        self.up = nothing_yet(width, config.hidden_size)
+
+    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
+        return h_RTD + self.up(y_RTr)

@@ -1,0 +1,89 @@
+"""What a gate or bridge reads of a token, and remembers of those before it: norm -> down -> mixer (residual).
+
+A gate and a bridge may each have a trunk, or the bridge may read the gate's: advanced once and stored once.
+
+Shapes: R rows, T tokens, D width, r inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from offramp.errors import UsageError
+from offramp.exits.config import ExitConfig
+from offramp.mixers.attention import HEAD_DIM, Attention
+from offramp.mixers.base import Mixer, State
+from offramp.mixers.identity import Identity
+from offramp.mixers.mamba2 import Mamba2
+from offramp.ops.norm import RMSNorm
+
+
+class Trunk(nn.Module):
+    """Without weights or memory until `make` gives it some: then `read` hands hidden states on as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm: nn.Module = nn.Identity()
+        self.mixer: Mixer = Identity()
+        self.down: nn.Module = nn.Identity()
+
+    def make(self, config: ExitConfig, width: int | None, mixer_at: Callable[[int], Mixer]) -> None:
+        """Norm, map to `width` (None: the model's own, without a map) and mixer at that width."""
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps) if config.norm else nn.Identity()
+        self.mixer = mixer_at(width or config.hidden_size)
+        self.down = nn.Identity() if width is None else nn.Linear(config.hidden_size, width)
+
+    def _narrow(self, h_RTD: Tensor) -> Tensor:
+        """What the mixer reads. The residual stream may be wider than the weights (residual_in_fp32)."""
+        weight = next(self.parameters(), None)
+        y_RTD = self.norm(h_RTD)
+        return self.down(y_RTD if weight is None else y_RTD.to(weight.dtype))
+
+    def read(
+        self,
+        h_RTD: Tensor,
+        state: State | None = None,
+        rows: Sequence[int] | None = None,
+        n: Sequence[int] | None = None,
+    ) -> Tensor:
+        """y + mixer(y) `[R, T, r]`; y itself where nothing is mixed. See `Mixer.forward` for the state."""
+        y_RTr = self._narrow(h_RTD)
+        mixed_RTr = self.mixer(y_RTr, state, rows, n)
+        return mixed_RTr if isinstance(self.mixer, Identity) else y_RTr + mixed_RTr
+
+    def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
+        """A prompt cell: the state advances, nothing is decided in a prompt."""
+        self.mixer.prefill(self._narrow(h_RTD), state, rows)
+
+    def advance(self, h_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.mixer.advance(self._narrow(h_RTD), state, rows, n)
+
+
+def small_mamba(width: int) -> Mixer:
+    """Mamba-2 of twice the width inside, in whole heads."""
+    head_dim = 32
+    inner = -(-2 * width // head_dim) * head_dim
+    return Mamba2(width, inner, head_dim=head_dim, state=32)
+
+
+def small_attention(width: int) -> Mixer:
+    """Heads share the width evenly, each of HEAD_DIM at least and of an even one: it is turned in pairs.
+
+    Raises UsageError for an odd width.
+    """
+    if width % 2:
+        raise UsageError(
+            f"attention needs an even width, not {width}: choose a width of {width + 1}, say, or another mixer"
+        )
+    most = max(1, width // HEAD_DIM)
+    return Attention(width, max(heads for heads in range(1, most + 1) if width % (2 * heads) == 0))
+
+
+def nothing_yet(width: int, out: int) -> nn.Linear:
+    """A linear map to exact zeros: what adds it to a hidden state begins as the identity."""
+    linear = nn.Linear(width, out)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
