@@ -39,7 +39,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm, self.mixer, self.mlp_norm, self.mlp = norm, mixer, mlp_norm, mlp
 
-    def _mlp(self, x_RTD: Tensor) -> Tensor:
+    def join(self, x_RTD: Tensor, mixed_RTD: Tensor) -> Tensor:
+        """The residual stream after this block, of what it was before and of what the mixer gives."""
+        x_RTD = x_RTD + mixed_RTD
         if self.mlp is None or self.mlp_norm is None:
             return x_RTD
         return x_RTD + self.mlp(self.mlp_norm(x_RTD))
@@ -52,10 +54,10 @@ class Block(nn.Module):
         n: Sequence[int] | None = None,
     ) -> Tensor:
         """The residual stream after this block; see `Mixer.forward` for the meaning of the state."""
-        return self._mlp(x_RTD + self.mixer(self.norm(x_RTD), state, rows, n))
+        return self.join(x_RTD, self.mixer(self.norm(x_RTD), state, rows, n))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
-        return self._mlp(x_RTD + self.mixer.prefill(self.norm(x_RTD), state, rows))
+        return self.join(x_RTD, self.mixer.prefill(self.norm(x_RTD), state, rows))
 
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         """Write the mixer's state from the block's own norm of x, skip everything else."""
@@ -94,10 +96,12 @@ class Model(nn.Module):
 class Family(ABC):
     """One architecture family: reads config.json, builds the model, names its tensors as the checkpoint does.
 
-    `model_types` are the values of config.json's "model_type" that this family loads.
+    `model_types` are the values of config.json's "model_type" that this family loads. `derived` are endings of
+    tensors that checkpoints may hold though they follow from the config: they are not read.
     """
 
     model_types: ClassVar[tuple[str, ...]]
+    derived: ClassVar[tuple[str, ...]] = (".rotary_emb.inv_freq",)
 
     @abstractmethod
     def config_from(self, raw: dict[str, Any]) -> ModelConfig:
@@ -113,4 +117,16 @@ class Family(ABC):
 
     @abstractmethod
     def weight_name(self, name: str) -> str:
-        """The checkpoint's name of our parameter `name` ("blocks.3.mixer.q_proj.weight")."""
+        """The checkpoint's name of our parameter `name` ("blocks.3.mixer.q_proj.weight").
+
+        Parameters that share a name are parts of one tensor there: see `join` and `split`.
+        """
+
+    def join(self, stored: str, parts: Sequence[Tensor], config: Any) -> Tensor:
+        """The checkpoint's tensor `stored` from our parameters of that name, in the model's order."""
+        (whole,) = parts
+        return whole
+
+    def split(self, stored: str, whole: Tensor, config: Any) -> Sequence[Tensor]:
+        """Our parameters from the checkpoint's tensor: the inverse of `join`."""
+        return [whole]

@@ -21,8 +21,6 @@ from offramp.models.tensors import SINGLE, read_tensors, tensor_files
 
 __all__ = ["fingerprint", "load_model", "local_folder", "save_model"]
 
-DERIVED = ".rotary_emb.inv_freq"  # old checkpoints carry it; it follows from rope_theta
-
 
 def load_model(
     source: str | Path,
@@ -39,7 +37,7 @@ def load_model(
     raw = read_config(folder)
     family = family_for(raw["model_type"])
     config = family.config_from(raw)
-    files = {name: path for name, path in tensor_files(folder).items() if not name.endswith(DERIVED)}
+    files = {name: path for name, path in tensor_files(folder).items() if not name.endswith(family.derived)}
     with shapes_only():
         model = family.build(config)
     _fill(model, family, files, dtype, torch.device(device))
@@ -54,10 +52,9 @@ def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = Non
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     family = family_for(model.config.model_type)
-    parameters = dict(model.named_parameters())  # a tied head appears once, as the embedding
     tensors = {
-        family.weight_name(name): weight.detach().to("cpu", dtype or weight.dtype).contiguous()
-        for name, weight in parameters.items()
+        stored: weight.detach().to("cpu", dtype or weight.dtype).contiguous()
+        for stored, weight in _stored(model, family).items()
     }
     stored = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = json.dumps(family.config_to(model.config) | {"dtype": stored}, indent=2)
@@ -72,8 +69,8 @@ def _fill(
     model: Model, family: Family, files: dict[str, Path], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Replace every parameter of a model on the meta device by its tensor."""
-    ours = {family.weight_name(name): name for name, _ in model.named_parameters()}
-    shapes = {theirs: list(model.get_parameter(name).shape) for theirs, name in ours.items()}
+    names = _names(model, family)
+    shapes = {stored: list(weight.shape) for stored, weight in _stored(model, family).items()}
     duplicate = family.weight_name("head.weight")
     tied = model.config.tie_embeddings
     if tied and duplicate in files:
@@ -81,13 +78,31 @@ def _fill(
     _refuse("missing", shapes.keys() - files.keys())
     _refuse("unused", files.keys() - shapes.keys())
     copy: Tensor | None = None
-    for theirs, tensor in read_tensors(files, shapes, dtype):
-        if theirs in ours:
-            _assign(model, ours[theirs], tensor.to(device))
+    for stored, tensor in read_tensors(files, shapes, dtype):
+        if stored in names:
+            parts = family.split(stored, tensor, model.config)
+            for name, part in zip(names[stored], parts, strict=True):
+                _assign(model, name, part.contiguous().to(device))
         else:
             copy = tensor.to(device)
     if tied:
         _tie(model, copy)
+
+
+def _names(model: Model, family: Family) -> dict[str, list[str]]:
+    """The checkpoint's tensor -> the parameters it holds. A tied head appears once, as the embedding."""
+    names: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        names.setdefault(family.weight_name(name), []).append(name)
+    return names
+
+
+def _stored(model: Model, family: Family) -> dict[str, Tensor]:
+    """The model's parameters as tensors of a checkpoint; on the meta device, the shapes those must have."""
+    return {
+        stored: family.join(stored, [model.get_parameter(name) for name in names], model.config)
+        for stored, names in _names(model, family).items()
+    }
 
 
 def _assign(model: Model, name: str, tensor: Tensor) -> None:

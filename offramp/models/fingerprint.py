@@ -18,7 +18,11 @@ INCIDENTAL = ("context_length", "bos_token_id", "eos_token_ids")
 def fingerprint(model: Model) -> str:
     """sha256 (hex) of the config's essential fields and a sample of every parameter, rounded to bfloat16."""
     fields = dataclasses.asdict(model.config)
-    essential = {name: value for name, value in fields.items() if name not in INCIDENTAL}
+    # A field a later version adds has a default: while it has that value, older fingerprints stay true.
+    news = {field.name: field.default for field in dataclasses.fields(model.config)}
+    essential = {
+        name: value for name, value in fields.items() if name not in INCIDENTAL and value != news[name]
+    }
     digest = hashlib.sha256(json.dumps(essential, sort_keys=True).encode())
     for name, weight in sorted(model.named_parameters()):
         digest.update(f"{name} {list(weight.shape)} ".encode())

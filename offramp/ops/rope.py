@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from offramp.ops.rope_scaling import Scaling, plain_rates
+
 
 @dataclass(frozen=True)
 class Rope:
@@ -17,18 +19,33 @@ class Rope:
 
     theta: float = 10000.0
     share: float = 1.0
+    scaling: Scaling | None = None
 
     def turned(self, head_dim: int) -> int:
         """F: how many of a head's dimensions are turned."""
         return int(head_dim * self.share)
 
+    @property
+    def amplitude(self) -> float:
+        """What cosines and sines are multiplied by: YaRN's attention factor, otherwise 1."""
+        return 1.0 if self.scaling is None else self.scaling.amplitude
+
     def table(self, length: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Cosines and sines `[L, F]` of positions 0..L-1, float64: rounding to the model's type comes last."""
         size = self.turned(head_dim)
-        half = torch.arange(0, size, 2, dtype=torch.float64, device=device) / size
-        rates_F = self.theta ** -half.repeat(2)
-        angle_LF = torch.arange(length, dtype=torch.float64, device=device)[:, None] * rates_F
-        return angle_LF.cos(), angle_LF.sin()
+        positions_L = torch.arange(length, dtype=torch.float64, device=device)
+        if self.scaling is None:
+            rates = plain_rates(self.theta, size, device)
+        else:
+            rates = self.scaling.rates(self.theta, size, positions_L)
+        angle_LF = positions_L[:, None] * torch.cat((rates, rates), dim=-1)
+        return angle_LF.cos() * self.amplitude, angle_LF.sin() * self.amplitude
+
+    def rate_naive(self, size: int, pair: int, position: int) -> float:
+        """Radians a position by which a pair of dimensions turns at `position`."""
+        if self.scaling is None:
+            return float(self.theta ** (-2 * pair / size))
+        return self.scaling.rate_naive(self.theta, size, pair, position)
 
 
 PLAIN = Rope()
@@ -45,13 +62,16 @@ def rotate(x_THK: Tensor, cos_TF: Tensor, sin_TF: Tensor) -> Tensor:
     return torch.cat((out_THF, rest), dim=-1) if rest.shape[-1] else out_THF
 
 
-def rotate_naive(x_THK: Tensor, positions: list[int], theta: float) -> Tensor:
-    """Pairs (k, k + K/2) as complex numbers, one token at a time."""
-    half = x_THK.shape[-1] // 2
-    rates = torch.tensor([theta ** (-k / half) for k in range(half)], dtype=torch.float64)
+def rotate_naive(x_THK: Tensor, positions: list[int], rope: Rope) -> Tensor:
+    """Pairs (k, k + F/2) as complex numbers, one token at a time."""
+    size = rope.turned(x_THK.shape[-1])
+    amplitude = torch.full((size // 2,), rope.amplitude, dtype=torch.float64)
     rows = []
     for x_HK, position in zip(x_THK, positions, strict=True):
-        pairs = torch.complex(x_HK[:, :half].double(), x_HK[:, half:].double())
-        pairs = pairs * torch.polar(torch.ones(half, dtype=torch.float64), rates * position)
-        rows.append(torch.cat((pairs.real, pairs.imag), dim=-1).to(x_THK.dtype))
+        rates = torch.tensor(
+            [rope.rate_naive(size, pair, position) for pair in range(size // 2)], dtype=torch.float64
+        )
+        pairs = torch.complex(x_HK[:, : size // 2].double(), x_HK[:, size // 2 : size].double())
+        pairs = pairs * torch.polar(amplitude, rates * position)
+        rows.append(torch.cat((pairs.real, pairs.imag, x_HK[:, size:].double()), dim=-1).to(x_THK.dtype))
     return torch.stack(rows)

@@ -15,6 +15,13 @@ from offramp.models.initial import init_weights
 RAW: dict[str, dict[str, Any]] = {
     "llama": dict(hidden_size=32, num_attention_heads=4, intermediate_size=48),
     "mistral": dict(hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48),
+    "mamba": dict(hidden_size=32, state_size=8),
+    "falcon_mamba": dict(hidden_size=32, state_size=8),
+    "qwen2": dict(hidden_size=32, num_attention_heads=4, intermediate_size=48),
+    "qwen3": dict(hidden_size=32, num_attention_heads=4, intermediate_size=48, head_dim=8),
+    "gemma": dict(
+        hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, head_dim=8
+    ),
     "mamba2": dict(hidden_size=32, num_heads=8, head_dim=8, state_size=16, n_groups=2),
 }
 

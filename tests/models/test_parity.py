@@ -67,7 +67,17 @@ def test_continued_from_a_state(name: str, cells: list[int], sizes: list[int], t
 
 
 @pytest.mark.parametrize(
-    "name", ["llama", "mistral-window", "mamba2-1-group", "mamba2-8-groups", "bamba-groups"]
+    "name",
+    [
+        "llama",
+        "mistral-window",
+        "qwen2-window",
+        "mamba",
+        "falcon-mamba",
+        "mamba2-1-group",
+        "mamba2-8-groups",
+        "bamba-groups",
+    ],
 )
 @torch.inference_mode()
 def test_token_by_token_against_their_cache(name: str, tmp_path: Path) -> None:
@@ -76,7 +86,7 @@ def test_token_by_token_against_their_cache(name: str, tmp_path: Path) -> None:
     states = [block.mixer.init_state(1, 64) for block in ours.blocks]
     step(ours, states, tokens[:, :8])
     given = theirs(tokens[:, :8], use_cache=True)
-    key = "cache_params" if name.startswith("mamba2") else "past_key_values"
+    key = "cache_params" if "mamba" in name else "past_key_values"
     for t in range(8, 20):
         cache = {key: given[key]}
         if name.startswith("bamba"):  # transformers 5.23 counts a continued Bamba's positions from 0 again

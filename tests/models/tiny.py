@@ -20,6 +20,7 @@ _LLAMA = dict(
     max_position_embeddings=128,
     initializer_range=0.3,
 )
+_MAMBA = dict(vocab_size=VOCAB, hidden_size=32, state_size=8, num_hidden_layers=2, initializer_range=0.3)
 _MAMBA2 = dict(
     vocab_size=VOCAB,
     hidden_size=32,
@@ -29,9 +30,17 @@ _MAMBA2 = dict(
     num_hidden_layers=2,
     initializer_range=0.3,
 )
+_QWEN = _LLAMA | dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=7, max_window_layers=1)
+_GEMMA = _LLAMA | dict(head_dim=12, pad_token_id=None)
 _BAMBA = _LLAMA | dict(
     num_hidden_layers=3, attn_layer_indices=[1], mamba_n_heads=8, mamba_d_head=8, mamba_d_state=16
 )
+
+
+def _scaled(**rope: Any) -> Any:
+    """Rotary positions for a longer context than the model's first one."""
+    return transformers.LlamaConfig(**_LLAMA, rope_parameters={"rope_theta": 500.0} | rope)
+
 
 CONFIGS: dict[str, Any] = {
     "llama": lambda: transformers.LlamaConfig(**_LLAMA),
@@ -44,6 +53,38 @@ CONFIGS: dict[str, Any] = {
     ),
     "mistral-window": lambda: transformers.MistralConfig(**_LLAMA, sliding_window=7),
     "mistral": lambda: transformers.MistralConfig(**_LLAMA, sliding_window=None),
+    "llama-linear": lambda: _scaled(rope_type="linear", factor=3.0),
+    "llama-llama3": lambda: _scaled(
+        rope_type="llama3",
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=16,
+    ),
+    "llama-yarn": lambda: _scaled(rope_type="yarn", factor=8.0, original_max_position_embeddings=16),
+    "qwen2": lambda: transformers.Qwen2Config(**_LLAMA, tie_word_embeddings=True),
+    "qwen2-window": lambda: transformers.Qwen2Config(**_QWEN),
+    "qwen3": lambda: transformers.Qwen3Config(**_LLAMA, head_dim=12, attention_bias=True),
+    "qwen3-window": lambda: transformers.Qwen3Config(
+        **_QWEN, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+    ),
+    "gemma": lambda: transformers.GemmaConfig(**_GEMMA),
+    "gemma-untied": lambda: transformers.GemmaConfig(
+        **_GEMMA, tie_word_embeddings=False, attention_bias=True
+    ),
+    "mamba": lambda: transformers.MambaConfig(**_MAMBA),
+    "mamba-untied": lambda: transformers.MambaConfig(
+        **_MAMBA,
+        tie_word_embeddings=False,
+        use_bias=True,
+        use_conv_bias=False,
+        residual_in_fp32=False,
+        time_step_rank=3,
+        conv_kernel=3,
+    ),
+    "falcon-mamba": lambda: transformers.FalconMambaConfig(
+        **_MAMBA, tie_word_embeddings=False, expand=16, intermediate_size=64, mixer_rms_eps=1e-3
+    ),
     "mamba2-1-group": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=1),
     "mamba2-8-groups": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=8),
     "mamba2-tied": lambda: transformers.Mamba2Config(

@@ -56,7 +56,7 @@ def test_rotate() -> None:
     cos, sin = Rope().table(40, 12, torch.device("cpu"))
     same(
         lambda x: rotate(x, cos[7:13], sin[7:13]),
-        lambda x: rotate_naive(x, list(range(7, 13)), 10000.0),
+        lambda x: rotate_naive(x, list(range(7, 13)), Rope()),
         [random(6, 3, 12)],
     )
 
