@@ -21,12 +21,24 @@ class Shape:
         After these blocks: 4,8. [default: after 1/4, 1/2, 5/8, 3/4 and 7/8 of them]
     bottleneck
         The gate's inner width; 0 is the model's own, as in the paper.
+    bridge_rank
+        Inner width of the bridge lens.
+    bridge_width
+        Inner width of the bridge block.
+    bridge_mixer
+        Of the bridge block: mamba, attention.
+    share_trunk
+        The bridge block reads what the gate remembers, and remembers nothing itself.
     """
 
     gate: Annotated[str, Parameter(help=f"What decides: {plugins('exits.gates')}.")] = "mamba"
     bridge: Annotated[str, Parameter(help=f"From an exit to the head: {plugins('exits.bridges')}.")] = "none"
     exits_at: Integers = None
     bottleneck: int = 64
+    bridge_rank: int = 64
+    bridge_width: int = 64
+    bridge_mixer: str = "mamba"
+    share_trunk: Annotated[bool, Parameter(negative=())] = False
 
 
 @Parameter(name="*", group=Group("The recipe", sort_key=20))

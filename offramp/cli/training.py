@@ -15,7 +15,8 @@ from offramp.cli.progress import training_bar
 from offramp.cli.train_options import Recipe, Shape
 from offramp.engine.load import Checkpoint, device_named
 from offramp.errors import CheckpointError, UsageError
-from offramp.exits.base import ExitConfig
+from offramp.exits.base import BridgeConfig, ExitConfig
+from offramp.exits.bridges.block import OF_GATE
 from offramp.exits.exit_set import build_exits
 from offramp.exits.positions import default_positions
 from offramp.training.data import load_documents
@@ -32,11 +33,14 @@ def train_exit_set(
     """Train one exit set, show its metrics on stdout, return the exit code."""
     folder = out or _default_out(model, shape)
     _config(recipe, recipe.length)  # a mistake in it is said before a large model is read
+    bridge = _bridge_config(shape)
     checkpoint = load(model, "none", dtype=where.dtype, device=where.device)
     config = _config(recipe, min(recipe.length, checkpoint.model.config.context_length))
     if checkpoint.text is None:
         raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json, so it cannot read {data}.")
-    exits = build_exits(_exit_config(checkpoint, shape), checkpoint.model.config.num_blocks, recipe.seed)
+    exits = build_exits(
+        _exit_config(checkpoint, shape, bridge), checkpoint.model.config.num_blocks, recipe.seed
+    )
     documents = load_documents(data, checkpoint.text.encode, seed=recipe.seed)
     with training_bar("training exits") as report:
         outcome, info = train_exits(
@@ -87,7 +91,20 @@ def _config(recipe: Recipe, window: int) -> ExitTrainConfig:
     )
 
 
-def _exit_config(checkpoint: Checkpoint, shape: Shape) -> ExitConfig:
+def _bridge_config(shape: Shape) -> BridgeConfig:
+    """Raises UsageError for a trunk of the bridge's own that is not to be one."""
+    own, default = BridgeConfig(shape.bridge_rank, shape.bridge_width, shape.bridge_mixer), BridgeConfig()
+    if not shape.share_trunk:
+        return own
+    if (own.width, own.mixer) != (default.width, default.mixer):
+        raise UsageError(
+            "--share-trunk makes the bridge read the gate's trunk, which --gate and --bottleneck shape: "
+            "leave out --bridge-width and --bridge-mixer, or --share-trunk"
+        )
+    return replace(own, mixer=OF_GATE)
+
+
+def _exit_config(checkpoint: Checkpoint, shape: Shape, bridge: BridgeConfig) -> ExitConfig:
     config = checkpoint.model.config
     return ExitConfig(
         gate=shape.gate,
@@ -96,4 +113,5 @@ def _exit_config(checkpoint: Checkpoint, shape: Shape) -> ExitConfig:
         hidden_size=config.hidden_size,
         norm_eps=config.norm_eps,
         bottleneck=shape.bottleneck or None,
+        bridge_config=bridge,
     )

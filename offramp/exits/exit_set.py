@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from offramp.errors import UsageError
-from offramp.exits.base import Bridge, Exit, ExitConfig, Gate
+from offramp.exits.base import Bridge, BridgeConfig, Exit, ExitConfig, Gate
 from offramp.exits.positions import check_positions
 from offramp.mixers.identity import Identity
 from offramp.registry import find
@@ -33,6 +33,17 @@ class ExitSet(nn.Module):
     def after(self) -> tuple[int, ...]:
         """The numbers of blocks the exits sit after."""
         return self.config.after
+
+    @property
+    def bridges_learn(self) -> bool:
+        """Whether the bridges have weights."""
+        return any(True for item in self for _ in item.bridge.parameters())
+
+    def without_bridges(self) -> ExitSet:
+        """The same gates, sharing their weights, each with bridge `none`."""
+        config = replace(self.config, bridge="none", bridge_config=BridgeConfig())
+        none = find("offramp.exits.bridges", "none", Bridge)
+        return ExitSet(config, [Exit(item.after, item.gate, none(config)) for item in self])
 
     def select(self, after: Sequence[int]) -> ExitSet:
         """Only the exits after these blocks, sharing their weights with this set.

@@ -1,4 +1,4 @@
-"""One optimizer step of all exits at once.
+"""One optimizer step of all exits at once: the gates' loss, and with bridges that learn their divergence.
 
 Shapes: N positions, E exits.
 """
@@ -55,15 +55,24 @@ class ExitsJob:
         config = self.config
         set_rate(self.optimizers, cosine(step, self.steps, config.warmup_steps))
         rows = self.batches[pick(len(self.batches), config.seed, step)]
-        seen = observe(self.model, self.exits, rows, config)
-        losses = [
-            gate_loss(gate_N, label_N, config.balance)
-            for gate_N, label_N in zip(seen.gates_EN, seen.labels_EN, strict=True)
-        ]
-        loss = torch.stack([weight * part for weight, part in zip(self.weights, losses, strict=True)]).sum()
+        seen = observe(self.model, self.exits, rows, config, distil=self.exits.bridges_learn)
+        losses = {
+            f"exit{after}": gate_loss(gate_N, label_N, config.balance)
+            for after, gate_N, label_N in zip(self.exits.after, seen.gates_EN, seen.labels_EN, strict=True)
+        }
+        loss = self._weighted(losses)
+        if seen.kl_EN is not None:
+            kl = {f"kl{at}": kl_N.mean() for at, kl_N in zip(self.exits.after, seen.kl_EN, strict=True)}
+            loss = loss + self._weighted(kl)
+            losses |= kl
         update(self.optimizers, self.exits.parameters(), loss, config.clip)
-        parts = {f"exit{after}": part.detach() for after, part in zip(self.exits.after, losses, strict=True)}
+        parts = {name: part.detach() for name, part in losses.items()}
         return StepReport({"loss": loss.detach(), **parts}, sum(map(len, rows)))
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum over exits, each counting for its weight."""
+        parts = [weight * part for weight, part in zip(self.weights, losses.values(), strict=True)]
+        return torch.stack(parts).sum()
 
 
 def loss_weights(exits: int, weighting: str) -> list[float]:

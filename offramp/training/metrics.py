@@ -1,4 +1,4 @@
-"""How good a gate is on tokens it was not trained on.
+"""How good a gate and a bridge are on tokens they were not trained on.
 
 Shapes: N tokens. values_N: gate values in [0, 1]; labels_N: bool.
 """
@@ -26,6 +26,18 @@ class GateMetrics:
     positive_rate: float
     leave_rate: float
     agreement: float
+
+
+@dataclass(frozen=True)
+class BridgeMetrics:
+    """What a bridge with weights gained over the hidden state as it is; `GateMetrics.agreement` is with it.
+
+    kl: nats a token, from the full model's distribution to the exit's.
+    """
+
+    agreement_without_bridge: float
+    kl: float
+    kl_without_bridge: float
 
 
 def gate_metrics(values_N: Tensor, labels_N: Tensor, agreed_N: Tensor, threshold: float = 0.5) -> GateMetrics:

@@ -14,6 +14,7 @@ from torch import Tensor
 from offramp.exits.exit_set import ExitSet
 from offramp.exits.labels import find_label, label_positions, through_last_block
 from offramp.models.base import Model
+from offramp.training.distil import divergences
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.readings import readings
 from offramp.training.windows import Ids, device_of, padded, real
@@ -21,23 +22,47 @@ from offramp.training.windows import Ids, device_of, padded, real
 
 @dataclass(frozen=True)
 class Observation:
-    """Gate logits (differentiable), labels, and whether the exit's token is the full model's."""
+    """Gate logits (differentiable), labels, and whether the exit's token is the full model's.
+
+    kl_EN: nats from the full model's distribution to the exit's, differentiable; None unless asked for.
+    """
 
     gates_EN: Tensor
     labels_EN: Tensor
     agreed_EN: Tensor
+    kl_EN: Tensor | None = None
 
 
-def observe(model: Model, exits: ExitSet, rows: Sequence[Ids], config: ExitTrainConfig) -> Observation:
-    """Run the backbone once over a batch of windows, and every gate over its exit's hidden states."""
+def observe(
+    model: Model, exits: ExitSet, rows: Sequence[Ids], config: ExitTrainConfig, distil: bool = False
+) -> Observation:
+    """Run the backbone once over a batch of windows, and every exit over its hidden states.
+
+    distil: for bridges that learn. A label is about the token that the bridge would emit as it now is, and no
+    gradient passes through it: of a bridge only the divergence is a loss, of a gate only the label's, and of a
+    trunk that they share both are.
+    """
     tokens_RT, real_RT = padded(rows, device_of(model)), real(rows, device_of(model))
-    borrows = any(item.bridge.borrows_last_block for item in exits)
     with torch.no_grad():
         hidden = model.hidden_states(tokens_RT)
-        read = readings(model, hidden, exits.after, through_last_block(config.label, borrows))
-        bridged = [x_RTD if borrows else item.bridge(x_RTD) for item, x_RTD in zip(exits, read, strict=True)]
+    said = [item(hidden[item.after].float()) for item in exits]
+    bridged = (
+        [x_RTD.to(hidden[-1].dtype) for _, x_RTD in said] if distil else _given(model, exits, hidden, config)
+    )
+    with torch.no_grad():
         labels_ERT, agreed_ERT = label_positions(
             find_label(config.label, config.label_k), config.label_k, bridged, hidden[-1], model.logits
         )
-    gates_ERT = torch.stack([item.gate(hidden[item.after].float()) for item in exits])
-    return Observation(gates_ERT[:, real_RT], labels_ERT[:, real_RT], agreed_ERT[:, real_RT])
+    gates_ERT = torch.stack([gate_RT for gate_RT, _ in said])
+    kl_EN = None
+    if distil:
+        kl_EN = divergences([x_RTD[real_RT] for x_RTD in bridged], hidden[-1][real_RT], model.logits)
+    return Observation(gates_ERT[:, real_RT], labels_ERT[:, real_RT], agreed_ERT[:, real_RT], kl_EN)
+
+
+@torch.no_grad()
+def _given(model: Model, exits: ExitSet, hidden: Sequence[Tensor], config: ExitTrainConfig) -> list[Tensor]:
+    """What bridges without weights give the shared norm and head `[R, T, D]`, or what the label reads instead."""
+    borrows = any(item.bridge.borrows_last_block for item in exits)
+    read = readings(model, hidden, exits.after, through_last_block(config.label, borrows))
+    return [x_RTD if borrows else item.bridge(x_RTD) for item, x_RTD in zip(exits, read, strict=True)]
