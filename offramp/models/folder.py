@@ -76,7 +76,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} holds quantised weights ({method}): use the original float32, float16 or bfloat16 ones"
         )
     if not isinstance(raw.get("model_type"), str):
-        raise CheckpointError(f"{folder / 'config.json'} has no model_type")
+        raise CheckpointError(f"{folder / 'config.json'} has no model_type{_original_mamba(raw)}")
     return raw | {"eos_token_id": _end_tokens(raw, folder / "generation_config.json")}
 
 
@@ -87,3 +87,26 @@ def _end_tokens(raw: dict[str, Any], generation: Path) -> list[int]:
         more = read_json(generation, SMALL, CheckpointError)
         ids += token_ids(more, "eos_token_id", generation.name)
     return list(dict.fromkeys(ids))
+
+
+MAMBA_SIZES: dict[Any, str] = {
+    (768, 24): "130m",
+    (1024, 48): "370m",
+    (1536, 48): "790m",
+    (2048, 48): "1.4b",
+    (2560, 64): "2.8b",
+}
+"""d_model and n_layer of state-spaces/mamba-*."""
+
+
+def _original_mamba(raw: dict[str, Any]) -> str:
+    """What to load instead of a checkpoint of the original Mamba code."""
+    layer = raw.get("ssm_cfg")
+    if not isinstance(layer, dict) or "d_model" not in raw:
+        return ""
+    if layer.get("layer", "Mamba1") != "Mamba1":
+        other = "a copy of it in Hugging Face's layout, AntonV/mamba2-130m-hf for one"
+    else:
+        size = MAMBA_SIZES.get((raw["d_model"], raw.get("n_layer")))
+        other = f"state-spaces/mamba-{size}-hf" if size else "a copy of it such as state-spaces/mamba-130m-hf"
+    return f": it belongs to the original Mamba code, whose weights are pickles. Use {other} instead"

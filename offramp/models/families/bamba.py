@@ -15,8 +15,9 @@ from offramp.mixers.attention import Attention
 from offramp.mixers.base import Mixer
 from offramp.mixers.mamba2 import Mamba2
 from offramp.models.base import Block, Family, Model, ModelConfig
-from offramp.models.families.llama import GatedMLP
-from offramp.models.families.mamba2 import MOST_SMALL, dt_limit
+from offramp.models.families.mamba2 import dt_limit
+from offramp.models.mamba_like import MOST_SMALL
+from offramp.models.mlp import GatedMLP
 from offramp.models.rawconfig import (
     LONGEST,
     MOST_BLOCKS,
