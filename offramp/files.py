@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from offramp.errors import OfframpError
 
@@ -107,6 +107,26 @@ def write_whole(path: Path, text: str) -> None:
     sync(fresh)
     fresh.replace(path)
     sync(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file to fill; it gets the name `path` when the block ends well.
+
+    Raises OfframpError, before anything is written, where something has that name.
+    """
+    if path.exists() or path.is_symlink():
+        raise OfframpError(f"{path} is not replaced: it exists; name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("wb") as file:
+            yield file
+        sync(fresh)
+        fresh.replace(path)
+        sync(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -46,7 +46,7 @@ def read_tensors(
     Raises CheckpointError naming one that does not fit.
     """
     for path in sorted({files[name] for name in shapes}):
-        with _open(path) as file:
+        with open_tensors(path) as file:
             for name in sorted(name for name in shapes if files[name] == path):
                 yield name, _read(file, path, name, shapes[name], dtype)
 
@@ -84,11 +84,12 @@ def _indexed(folder: Path) -> dict[str, Path]:
 
 
 def _names(path: Path) -> list[str]:
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return list(file.keys())
 
 
-def _open(path: Path) -> Any:
+def open_tensors(path: Path) -> Any:
+    """A safetensors file, memory-mapped, for `with`. Raises CheckpointError where it is missing or damaged."""
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise CheckpointError(f"{path} is not a regular file")
     try:

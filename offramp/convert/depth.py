@@ -1,0 +1,55 @@
+"""A model cut off after some of its blocks: what remains reads the same norm and head, so it is a model too.
+
+Its logits are the logit lens of the whole model at that depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from offramp.convert.source import Source
+from offramp.errors import CheckpointError, UsageError
+from offramp.models.base import Model
+from offramp.models.families import family_for
+from offramp.models.shapes import shapes_only
+
+COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Where a config.json says how many blocks there are; some say it twice."""
+PER_BLOCK = ("layer_types", "layers_block_type", "mlp_layer_types", "no_rope_layers")
+"""Lists with one item a block."""
+INDICES = ("attn_layer_indices",)
+"""Lists of the blocks that are of one kind."""
+
+
+def truncate(source: Source, depth: int) -> Source:
+    """The model of the first `depth` blocks, without exits.
+
+    Raises UsageError for a depth outside 1 .. blocks - 1, CheckpointError for a family that is not known.
+    """
+    family = family_for(str(source.config.get("model_type")))
+    blocks = family.config_from(dict(source.config)).num_blocks
+    if not 1 <= depth < blocks:
+        raise UsageError(f"a depth of {depth} is outside 1 to {blocks - 1}: this model has {blocks} blocks")
+    config = {key: _cut(key, value, depth) for key, value in source.config.items()}
+    cut = family.config_from(dict(config))
+    if cut.num_blocks != depth:
+        raise CheckpointError("config.json does not say the number of blocks under a name that is known")
+    with shapes_only():
+        model: Model = family.build(cut)
+    names = {family.weight_name(name) for name, _ in model.named_parameters()}
+    names |= {family.weight_name("head.weight")} & source.tensors.keys()  # a tied head that is stored as well
+    if missing := names - source.tensors.keys():
+        raise CheckpointError(f"missing in the checkpoint: {min(missing)}")
+    tensors = {name: tensor for name, tensor in source.tensors.items() if name in names}
+    return replace(source, config=config, tensors=tensors).without_exits()
+
+
+def _cut(key: str, value: Any, depth: int) -> Any:
+    if key in COUNTS:
+        return depth
+    if key in PER_BLOCK and isinstance(value, list):
+        return value[:depth]
+    if key in INDICES and isinstance(value, list):
+        return [index for index in value if index < depth]
+    return value
