@@ -39,6 +39,13 @@ _LLAMA = _COMMON | dict(
     rope_theta=10000.0,
     tie_word_embeddings=False,
 )
+_MAMBA = _COMMON | dict(
+    model_type="mamba",
+    hidden_size=32,
+    state_size=8,
+    layer_norm_epsilon=1e-5,
+    tie_word_embeddings=False,
+)
 _MAMBA2 = _COMMON | dict(
     model_type="mamba2",
     hidden_size=32,
@@ -58,6 +65,11 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "mamba2-groups": _MAMBA2 | dict(n_groups=2),
 }
 """What is tested most; the specification knows them too. `raw_config` covers every family."""
+KIN: dict[str, dict[str, Any]] = {
+    "mamba": _MAMBA,
+    "falcon_mamba": _MAMBA | dict(model_type="falcon_mamba", mixer_rms_eps=1e-3),
+}
+"""The specification knows these as well; they are tested with fewer gates and bridges."""
 
 _ANY = (
     _LLAMA
@@ -76,7 +88,7 @@ _ANY = (
 
 def raw_config(model_type: str) -> dict[str, Any]:
     """A tiny config.json of any family: the union of all families' fields, so that a new one needs no entry here."""
-    return _ANY | dict(model_type=model_type)
+    return {key: value for key, value in _ANY.items() if key != "hidden_act"} | dict(model_type=model_type)
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,8 @@ def tiny(
     dtype: torch.dtype = torch.float32,
     after: tuple[int, ...] = AFTER,
 ) -> Tiny:
-    """backbone: a key of BACKBONES, or the model_type of any family."""
-    raw = BACKBONES.get(backbone) or raw_config(backbone)
+    """backbone: a key of BACKBONES or KIN, or the model_type of any family."""
+    raw = (BACKBONES | KIN).get(backbone) or raw_config(backbone)
     family = family_for(raw["model_type"])
     generator = torch.Generator().manual_seed(seed)
     model = family.build(family.config_from(raw))

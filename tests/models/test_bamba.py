@@ -23,6 +23,7 @@ PUBLISHED: dict[str, Any] = dict(
     partial_rotary_factor=0.5,
     rope_theta=10000.0,
     rope_scaling=None,
+    max_position_embeddings=4096,
     mamba_n_heads=128,
     mamba_d_head=64,
     mamba_d_state=128,
@@ -70,7 +71,11 @@ def test_kinds_may_be_listed() -> None:
         (dict(mamba_d_head=32), "mamba_d_head"),
         (dict(num_key_value_heads=5), "cannot share 5"),
         (dict(attn_rotary_emb=128), "attn_rotary_emb"),
-        (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 1.5}), "turns 192"),
+        (dict(partial_rotary_factor=1.0), "partial_rotary_factor"),
+        (
+            dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 1.5}),
+            "partial_rotary_factor",
+        ),
         (dict(time_step_limit=[2.0, 1.0]), "time_step_limit"),
     ],
 )

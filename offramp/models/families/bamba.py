@@ -19,14 +19,15 @@ from offramp.models.families.mamba2 import dt_limit
 from offramp.models.mamba_like import MOST_SMALL
 from offramp.models.mlp import GatedMLP
 from offramp.models.rawconfig import (
-    LONGEST,
     MOST_BLOCKS,
     flag,
-    positive_float,
+    head_sizes,
     positive_int,
     require,
-    token_ids,
+    shared_fields,
+    shared_json,
 )
+from offramp.models.ropeconfig import context_length, rope_from, rope_to
 from offramp.ops.norm import RMSNorm
 from offramp.ops.rope import Rope
 
@@ -68,28 +69,21 @@ class Bamba(Family):
     def config_from(self, raw: dict[str, Any]) -> BambaConfig:
         """z_loss_coefficient and mamba_chunk_size are of training and of speed: whatever they say is right."""
         require(raw, "hidden_act", "silu")
-        width, heads = positive_int(raw, "hidden_size"), positive_int(raw, "num_attention_heads")
-        kv_heads, expand = positive_int(raw, "num_key_value_heads", 8), _small(raw, "mamba_expand", 2)
-        kinds = _kinds(raw)
+        require(raw, "partial_rotary_factor", ROTARY_SHARE)
+        raw = {key: value for key, value in raw.items() if key != "partial_rotary_factor"}
+        kinds, sizes = _kinds(raw), head_sizes({"num_key_value_heads": 8} | raw)
+        rope = rope_from(raw, sizes["head_dim"], ROTARY_SHARE)
+        require(raw, "attn_rotary_emb", rope.turned(sizes["head_dim"]))
         config = BambaConfig(
-            model_type=raw["model_type"],
-            vocab_size=positive_int(raw, "vocab_size"),
-            hidden_size=width,
-            num_blocks=len(kinds),
-            context_length=positive_int(raw, "max_position_embeddings", 262144, LONGEST),
-            norm_eps=positive_float(raw, "rms_norm_eps", 1e-5),
-            tie_embeddings=flag(raw, "tie_word_embeddings", False),
-            bos_token_id=next(iter(token_ids(raw, "bos_token_id")), None),
-            eos_token_ids=token_ids(raw, "eos_token_id"),
+            **shared_fields({"rms_norm_eps": 1e-5, "num_hidden_layers": len(kinds)} | raw),
+            **sizes,
+            context_length=context_length(raw, rope),
             kinds=kinds,
             intermediate_size=positive_int(raw, "intermediate_size"),
             mlp_bias=flag(raw, "mlp_bias", False),
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=positive_int(raw, "head_dim", max(1, width // heads)),
             attention_bias=flag(raw, "attention_bias", False),
-            rope=_rope(raw),
-            expand=expand,
+            rope=rope,
+            expand=_small(raw, "mamba_expand", 2),
             mamba_heads=positive_int(raw, "mamba_n_heads", 128),
             state_size=_small(raw, "mamba_d_state", 256),
             groups=_small(raw, "mamba_n_groups", 1),
@@ -98,45 +92,32 @@ class Bamba(Family):
             conv_bias=flag(raw, "mamba_conv_bias", True),
             dt_limit=dt_limit(raw),
         )
-        _check_attention(raw, config)
         _check_mamba(raw, config)
         return config
 
     def config_to(self, config: BambaConfig) -> dict[str, Any]:
-        eos, inner = list(config.eos_token_ids), config.hidden_size * config.expand
+        rope = {key: value for key, value in rope_to(config.rope).items() if key != "partial_rotary_factor"}
         return {
             "architectures": ["BambaForCausalLM"],
-            "model_type": config.model_type,
-            "vocab_size": config.vocab_size,
-            "hidden_size": config.hidden_size,
+            **shared_json(config),
+            **rope,
             "intermediate_size": config.intermediate_size,
-            "num_hidden_layers": config.num_blocks,
             "attn_layer_indices": [i for i, kind in enumerate(config.kinds) if kind == "attention"],
             "num_attention_heads": config.heads,
             "num_key_value_heads": config.kv_heads,
             "head_dim": config.head_dim,
             "hidden_act": "silu",
-            "max_position_embeddings": config.context_length,
-            "rms_norm_eps": config.norm_eps,
-            "rope_parameters": {
-                "rope_theta": config.rope.theta,
-                "rope_type": "default",
-                "partial_rotary_factor": config.rope.share,
-            },
             "attention_bias": config.attention_bias,
             "mlp_bias": config.mlp_bias,
             "mamba_expand": config.expand,
             "mamba_n_heads": config.mamba_heads,
-            "mamba_d_head": inner // config.mamba_heads,
+            "mamba_d_head": config.hidden_size * config.expand // config.mamba_heads,
             "mamba_d_state": config.state_size,
             "mamba_n_groups": config.groups,
             "mamba_d_conv": config.taps,
             "mamba_proj_bias": config.mamba_bias,
             "mamba_conv_bias": config.conv_bias,
             "time_step_limit": list(config.dt_limit),
-            "tie_word_embeddings": config.tie_embeddings,
-            "bos_token_id": config.bos_token_id,
-            "eos_token_id": eos[0] if len(eos) == 1 else eos or None,
         }
 
     def build(self, config: BambaConfig) -> Model:
@@ -226,34 +207,6 @@ def _listed(key: str, listed: Any, count: int) -> tuple[Kind, ...]:
             f"config.json: {key} must be a list of {count} kinds out of {', '.join(SPELLINGS)}, not {listed!r}"
         )
     return tuple(SPELLINGS[name] for name in listed)
-
-
-def _rope(raw: dict[str, Any]) -> Rope:
-    """From rope_parameters (newer) or rope_theta; only plain rotations of a part of a head are supported."""
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise CheckpointError(f"config.json: rope_parameters must be an object, not {rope!r}")
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise CheckpointError(f"config.json: rope_parameters of type {kind!r} is not supported for bamba")
-    require(raw, "partial_rotary_factor", ROTARY_SHARE)
-    theta = positive_float(rope if "rope_theta" in rope else raw, "rope_theta", 10000.0)
-    return Rope(theta, share=positive_float(rope, "partial_rotary_factor", ROTARY_SHARE))
-
-
-def _check_attention(raw: dict[str, Any], config: BambaConfig) -> None:
-    """Raises CheckpointError for heads that cannot share keys and values, or cannot be turned."""
-    if config.heads % config.kv_heads:
-        raise CheckpointError(
-            f"config.json: {config.heads} attention heads cannot share {config.kv_heads} key-value heads"
-        )
-    turned = config.rope.turned(config.head_dim)
-    if config.rope.share > 1 or turned < 2 or turned % 2:
-        raise CheckpointError(
-            f"config.json: partial_rotary_factor {config.rope.share} of heads of {config.head_dim} dimensions"
-            f" turns {turned} of them: an even number from 2 to {config.head_dim} is needed"
-        )
-    require(raw, "attn_rotary_emb", turned)
 
 
 def _check_mamba(raw: dict[str, Any], config: BambaConfig) -> None:
