@@ -15,6 +15,8 @@ from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
 from offramp.engine.sequence import Request, Sampling
 from offramp.errors import CheckpointError, OfframpError
+from offramp.policies.base import ExitPolicy
+from offramp.registry import find
 from offramp.zoo.bundled import load
 
 
@@ -49,14 +51,14 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
 
 def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving) -> str:
     """What a user should know of the exits before reading the reply; "" if nothing."""
-    if checkpoint.info is None:
+    if checkpoint.exits is None:
         if leaving.exits == "none":
             return ""
         return (
             f"{model} has no exits, so every token goes all the way. `offramp train {model} --data FILE` "
             "trains them."
         )
-    trained = checkpoint.info.propagation
+    trained = checkpoint.info.propagation if checkpoint.info else leaving.propagation
     if trained == leaving.propagation:
         return ""
     return (
@@ -77,11 +79,11 @@ def encode(checkpoint: Checkpoint, prompt: str, chat: bool) -> tuple[int, ...]:
 
 
 def thresholds(checkpoint: Checkpoint, leaving: Leaving) -> tuple[float, ...]:
-    """Those asked for, else those the exits suggest, else one half."""
+    """Those asked for, else the policy's own: for gates those the exits suggest, where they do."""
     if leaving.threshold is not None:
         return leaving.threshold
     suggested = checkpoint.info.thresholds if checkpoint.info else ()
-    return suggested or (0.5,)
+    return find("offramp.policies", leaving.policy, ExitPolicy).default_thresholds(suggested)
 
 
 def display_for(checkpoint: Checkpoint, json: bool) -> Display:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
@@ -26,6 +29,21 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 def plugins(folder: str) -> str:
     """The names there are, for a help text that no new plug-in has to edit."""
     return ", ".join(names(f"offramp.{folder}"))
+
+
+def meanings(folder: str) -> str:
+    """The first line of each plug-in's class docstring, read from its source: importing it would import torch."""
+    lines = (f"- {name}: {_first_line(f'offramp.{folder}.{name}')}" for name in names(f"offramp.{folder}"))
+    return "\n".join(lines)
+
+
+def _first_line(module: str) -> str:
+    spec = find_spec(module)
+    loader = spec.loader if spec else None
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    classes = [node for node in ast.parse(source or "").body if isinstance(node, ast.ClassDef)]
+    documented = [text for text in map(ast.get_docstring, classes) if text]
+    return documented[0].partition("\n")[0] if documented else "a rule of its own."
 
 
 Integers = Annotated[tuple[int, ...] | None, Parameter(converter=_numbers(int), n_tokens=1)]
@@ -87,11 +105,9 @@ class Leaving:
     Parameters
     ----------
     exits
-        A set in MODEL/exits, a folder, or "none".
+        A set in MODEL/exits, a folder, "none", or "untrained" (no gates: needs a --policy that asks none).
     exits_at
-        Only the exits after these blocks: 4,8.
-    threshold
-        One number in [0, 1], or one for each exit: 0.3,0.4. [default: what the exits suggest, else 0.5]
+        Only the exits after these blocks: 4,8. Untrained ones sit there.
     run_max
         Most tokens that may leave in a row.
     """
@@ -102,7 +118,14 @@ class Leaving:
         str, Parameter(help=f"What deeper blocks get of a token that left: {plugins('propagation')}.")
     ] = "verify"
     policy: Annotated[str, Parameter(help=f"When a token leaves: {plugins('policies')}.")] = "gate"
-    threshold: Floats = None
+    threshold: Annotated[
+        Floats,
+        Parameter(
+            help="One number in [0, 1], or one for each exit: 0.3,0.4. A token leaves where the policy's score is "
+            "greater, so 1 never leaves. [default: what the exits suggest for gates, else the policy's own] "
+            f"The score, by policy:\n\n{meanings('policies')}"
+        ),
+    ] = None
     run_max: int = 8
 
 

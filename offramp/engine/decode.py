@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from offramp.engine.frontier import CELL, Frontier, Pass
+from offramp.engine.frontier import Frontier, Pass
 from offramp.engine.sampler import choose
 from offramp.engine.sequence import Choice, Sequence, TokenEvent
+from offramp.mixers.base import CELL
 from offramp.policies.base import Signal
 
 
@@ -50,7 +51,7 @@ def consider(frontier: Frontier, row: Sequence, s: int, passed: Pass) -> Choice 
     if gate != gate:
         return None
     logits_RV = frontier.peek(s, passed, [row.slot]) if row.policy.needs_logits else None
-    if (logits_RV is None or _is_sound(logits_RV)) and ask(row, s, passed, logits_RV):
+    if (logits_RV is None or _is_sound(logits_RV)) and ask(frontier, row, s, passed, logits_RV):
         logits_RV = frontier.peek(s, passed, [row.slot]) if logits_RV is None else logits_RV
         if _is_sound(logits_RV):
             chosen = choose(logits_RV[0], row.tokens, row.request.sampling)
@@ -60,16 +61,19 @@ def consider(frontier: Frontier, row: Sequence, s: int, passed: Pass) -> Choice 
     return None
 
 
-def ask(row: Sequence, s: int, passed: Pass, logits_RV: Tensor | None) -> bool:
+def ask(frontier: Frontier, row: Sequence, s: int, passed: Pass, logits_RV: Tensor | None) -> bool:
     """The row's policy, then the row's own limits. The policy is asked, and remembers, also when overruled."""
     assert passed.gate_R is not None
     signal = Signal(
         exit=s,
+        depth=frontier.depth(s),
+        blocks=frontier.depth(None),
         gate_R=passed.gate_R,
         entering_RD=passed.entering_RD,
         leaving_RD=passed.leaving_RD,
         index=[len(row.tokens) - len(row.request.prompt)],
         max_tokens=[row.request.max_tokens],
+        may_leave=[row.may_leave()],
         logits_RV=logits_RV,
     )
     leave_R, [row.memory] = row.policy(signal, [row.memory])
@@ -93,6 +97,7 @@ def speak(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
 def final(frontier: Frontier, row: Sequence, logits_V: Tensor) -> list[TokenEvent]:
     """One token chosen by the last segment; NaN ends the row instead."""
     row.stats.head_rows += 1
+    row.stats.head_passes += 1
     if not _is_sound(logits_V):
         return [row.fail(frontier.depth(None))]
     return [
@@ -110,6 +115,7 @@ def judge(frontier: Frontier, row: Sequence, passed: Pass) -> list[TokenEvent]:
     drafts = row.take_drafts()
     logits_TV = frontier.logits(passed.hidden_RTD[:, :n])[0]
     row.stats.head_rows += n
+    row.stats.head_passes += 1
     events: list[TokenEvent] = []
     failure: list[TokenEvent] = []
     for logits_V, draft in zip(logits_TV, [*drafts, None], strict=False):  # None: after the newest draft

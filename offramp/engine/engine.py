@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import torch
 
@@ -18,10 +19,11 @@ from offramp.engine.tier import choose_tier
 from offramp.errors import CapacityError, UsageError
 from offramp.exits.base import Exit
 from offramp.exits.positions import check_positions
-from offramp.models.base import Model
+from offramp.exits.untrained import abstain
+from offramp.models.base import Block, Model
 from offramp.policies.base import ExitPolicy
 from offramp.propagation.base import Propagation
-from offramp.registry import find
+from offramp.registry import find, names
 from offramp.text import Text, TextStream
 
 DEFAULT_MAX_LEN = 4096
@@ -88,11 +90,15 @@ class Engine:
 
     def _parts_of(self, request: Request) -> tuple[Propagation, ExitPolicy]:
         propagation = find("offramp.propagation", request.propagation, Propagation)()
+        mixers = [cast(Block, block).mixer for block in self.model.blocks]
+        propagation.check(mixers, [exit.after for exit in self.exits])
+        policy = find("offramp.policies", request.policy, ExitPolicy)
+        if policy.needs_gate and abstain(self.exits):
+            raise UsageError(_no_gate(request.policy))
         given, wanted = request.thresholds, len(self.exits)
         if len(given) not in (1, wanted) and wanted:
             raise UsageError(f"{len(given)} thresholds for {wanted} exits; give one, or one for each.")
-        thresholds = given * wanted if len(given) == 1 else given
-        return propagation, find("offramp.policies", request.policy, ExitPolicy)(thresholds)
+        return propagation, policy(given * wanted if len(given) == 1 else given)
 
     def step(self) -> list[TokenEvent]:
         """One turn of every running row. Returns what became final since the last call, for all requests that
@@ -196,6 +202,16 @@ def _check_exits(exits: Sequence[Exit], num_blocks: int) -> None:
         raise UsageError(
             f"the exit after block {num_blocks - 1} of {num_blocks} saves nothing: its bridge runs the last block."
         )
+
+
+def _no_gate(policy: str) -> str:
+    """What is wrong with a policy that asks gates where there are none, and which would have worked."""
+    package = "offramp.policies"
+    others = [name for name in names(package) if not find(package, name, ExitPolicy).needs_gate]
+    return (
+        f"policy {policy} asks the exits' gates, and untrained exits have none. Policies that work with them: "
+        f"{', '.join(others)}. `offramp train` trains gates."
+    )
 
 
 def fold(events: Sequence[TokenEvent]) -> Generation:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from offramp.errors import ExitsError, UsageError
-from offramp.exits.store import ExitSet, ExitsInfo, load_exits
+from offramp.exits.store import ExitSet, ExitsInfo, default_positions, load_exits
+from offramp.exits.untrained import untrained_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import load_model, local_folder
 from offramp.registry import unknown
@@ -17,11 +18,16 @@ from offramp.text import Text
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda", "auto")
+UNTRAINED = "untrained"
+"""Given for exits: exits without gates, for models trained to leave early by their own head (LayerSkip)."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model with the exits chosen for it (None: full depth) and its tokenizer (None: it has none)."""
+    """A loaded model with the exits chosen for it (None: full depth) and its tokenizer (None: it has none).
+
+    info is what training left beside the exits; None for untrained ones.
+    """
 
     folder: Path
     model: Model
@@ -41,24 +47,41 @@ def load(
 ) -> Checkpoint:
     """Load a Hugging Face checkpoint and its exits.
 
-    exits: the name of a set in the checkpoint's `exits/` folder, a folder, "none", or None: the checkpoint's own
-    default set if it has any. exits_at: keep only the exits after these blocks. dtype: f32 or bf16.
+    exits: the name of a set in the checkpoint's `exits/` folder, a folder, "none", "untrained" (exits without gates,
+    for policies that ask none), or None: the checkpoint's own default set if it has any. exits_at: keep only the
+    exits after these blocks; untrained ones sit there (default: 1/4 to 7/8 of the depth). dtype: f32 or bf16.
     device: cpu, cuda or auto. Raises CheckpointError, ExitsError, UsageError.
     """
     torch_dtype, torch_device = dtype_named(dtype), device_named(device)
     folder = local_folder(path, revision=revision)
     model = load_model(folder, dtype=torch_dtype, device=torch_device)
-    found = find_exits(folder, exits)
-    exit_set: ExitSet | None = None
-    info: ExitsInfo | None = None
-    if found is not None:
-        exit_set, info = load_exits(found, model, dtype=torch_dtype, device=torch_device)
-        if exits_at:
-            exit_set, info = _select(exit_set, info, exits_at)
-    elif exits_at:
-        raise UsageError(f"{folder} has no exits to select from; train them with `offramp train`.")
+    exit_set, info = _exits_for(model, folder, exits, exits_at, torch_dtype, torch_device)
     text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
     return Checkpoint(folder, model, exit_set, info, text)
+
+
+def _exits_for(
+    model: Model,
+    folder: Path,
+    wanted: str | Path | None,
+    after: Sequence[int] | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[ExitSet | None, ExitsInfo | None]:
+    """The exits meant by `wanted` and `after`, and what training left beside them."""
+    if wanted == UNTRAINED:
+        blocks = model.config.num_blocks
+        return untrained_exits(after or default_positions(blocks), blocks, model.config.hidden_size), None
+    found = find_exits(folder, wanted)
+    if found is not None:
+        exits, info = load_exits(found, model, dtype=dtype, device=device)
+        return _select(exits, info, after) if after else (exits, info)
+    if after:
+        raise UsageError(
+            f"{folder} has no exits to select from; train them with `offramp train`, or name exits untrained "
+            "(--exits untrained) and a policy that asks no gate."
+        )
+    return None, None
 
 
 def _select(exits: ExitSet, info: ExitsInfo, after: Sequence[int]) -> tuple[ExitSet, ExitsInfo]:

@@ -93,26 +93,31 @@ class _Walker:
 
     def _consider(self, s: int, hidden: list[Tensor]) -> Choice | None:
         exit = self.exits[s]
-        gate_R = exit.gate(hidden[exit.after])[:, -1].float().sigmoid()
-        logits_RV = self._bridge(exit, hidden)
+        gate_RT, bridged_RTD = exit(hidden[exit.after])
+        gate_R = gate_RT[:, -1].float().sigmoid()
+        logits_RV = self._bridge(exit, hidden, bridged_RTD)
+        may_leave = self.run < self.request.run_max
         signal = Signal(
             exit=s,
+            depth=exit.after,
+            blocks=len(self.model.blocks),
             gate_R=gate_R,
             entering_RD=hidden[self.exits[s - 1].after if s else 0][:, -1],
             leaving_RD=hidden[exit.after][:, -1],
             index=[len(self.said)],
             max_tokens=[self.request.max_tokens],
+            may_leave=[may_leave],
             logits_RV=logits_RV,
         )
         leave_R, [self.memory] = self.policy(signal, [self.memory])
-        if not bool(leave_R[0]) or self.run >= self.request.run_max:
+        if not bool(leave_R[0]) or not may_leave:
             return None
         return choose(logits_RV[0], self.tokens, self.request.sampling)
 
-    def _bridge(self, exit: Exit, hidden: list[Tensor]) -> Tensor:
+    def _bridge(self, exit: Exit, hidden: list[Tensor], bridged_RTD: Tensor) -> Tensor:
         """The bridge's logits `[1, V]`. The last block's tail: tokens still pending stand there as they left."""
         if not exit.bridge.borrows_last_block:
-            return self.model.logits(exit.bridge(hidden[exit.after])[:, -1])
+            return self.model.logits(bridged_RTD[:, -1])
         inputs_1TD = hidden[-2].clone()
         for t in range(len(self.tokens) - 1 - self.run, len(self.tokens)):
             e = self.left[t]

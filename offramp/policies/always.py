@@ -11,5 +11,7 @@ from offramp.policies.base import ExitPolicy, Memory, Signal
 
 
 class Always(ExitPolicy):
+    """Not read: every token leaves at the first exit."""
+
     def __call__(self, signal: Signal, memory: Sequence[Memory]) -> tuple[Tensor, list[Memory]]:
         return torch.ones_like(signal.gate_R, dtype=torch.bool), list(memory)

@@ -1,21 +1,21 @@
-"""A token leaves where the bridge's largest probability passes the threshold (CALM section 3.3's softmax rule).
+"""A token leaves where the bridge's largest probability passes the threshold (as in EE-LLM, arXiv 2312.04916).
 
 A baseline: it reads the whole vocabulary at every exit, and pays for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from offramp.policies.base import ExitPolicy, Memory, Signal
+from offramp.policies.base import ScorePolicy, Signal
 
 
-class Confidence(ExitPolicy):
+class Confidence(ScorePolicy):
+    """The probability of the likeliest token."""
+
     needs_logits = True
+    default = 0.8
 
-    def __call__(self, signal: Signal, memory: Sequence[Memory]) -> tuple[Tensor, list[Memory]]:
+    def score(self, signal: Signal) -> Tensor:
         assert signal.logits_RV is not None
-        top_R = signal.logits_RV.float().softmax(-1).amax(-1)
-        return top_R > self.thresholds[signal.exit], list(memory)
+        return signal.logits_RV.float().softmax(-1).amax(-1)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from offramp.policies.base import ExitPolicy, Memory, Signal
+from offramp.policies.base import ScorePolicy, Signal
 
 
-class GatePolicy(ExitPolicy):
-    def __call__(self, signal: Signal, memory: Sequence[Memory]) -> tuple[Tensor, list[Memory]]:
-        return signal.gate_R > self.thresholds[signal.exit], list(memory)
+class GatePolicy(ScorePolicy):
+    """The gate's value: how sure it is of the token."""
+
+    needs_gate = True
+
+    @classmethod
+    def default_thresholds(cls, for_gates: tuple[float, ...]) -> tuple[float, ...]:
+        return for_gates or (cls.default,)
+
+    def score(self, signal: Signal) -> Tensor:
+        return signal.gate_R

@@ -6,22 +6,40 @@ from random_models import CONTEXT, EOS, Tiny
 from spec import Model as SpecModel
 from spec import Request as SpecRequest
 from spec import Sampling as SpecSampling
-from spec import gate_from_weights, llama_from_weights, mamba2_from_weights
+from spec import gate_from_weights, llama_from_weights, mamba2_from_weights, mamba_from_weights, policies
 from spec.exits import Bridge, Exit, LastBlockBridge
 from spec.from_weights import attention_from_weights, mamba2_mixer_from_weights
-from spec.policies import Always, Average, ByGate, Confidence, Never
 
-from offramp.engine.frontier import CELL
 from offramp.engine.sampler import gumbel
 from offramp.engine.sequence import Request
 from offramp.exits.base import Exit as OurExit
+from offramp.mixers.base import CELL
 
-_POLICIES = {"always": Always, "average": Average, "gate": ByGate, "confidence": Confidence, "never": Never}
+_POLICIES = {
+    "always": policies.Always,
+    "average": policies.Average,
+    "budget": policies.MeanDepth,
+    "calm": policies.Decaying,
+    "confidence": policies.Confidence,
+    "entropy": policies.Entropy,
+    "gate": policies.ByGate,
+    "margin": policies.Margin,
+    "never": policies.Never,
+    "patience": policies.Agreeing,
+    "saturation": policies.Saturation,
+}
+
+_READERS = {
+    "llama": llama_from_weights,
+    "mistral": llama_from_weights,
+    "mamba": mamba_from_weights,
+    "falcon_mamba": mamba_from_weights,
+    "mamba2": mamba2_from_weights,
+}
 
 
 def spec_model(setup: Tiny) -> SpecModel:
-    reader = mamba2_from_weights if setup.raw["model_type"] == "mamba2" else llama_from_weights
-    model = reader(setup.raw, setup.weights())
+    model = _READERS[setup.raw["model_type"]](setup.raw, setup.weights())
     config = setup.exits.config
     bridge = LastBlockBridge if config.bridge == "last_block" else Bridge
     model.cut([Exit(exit.after, _gate(exit, config.gate), bridge()) for exit in setup.exits])

@@ -129,14 +129,24 @@ class Row:
         """The policy is asked first, also where it is then overruled. NaN means stay; it never sees it."""
         assert passed.gate is not None
         index = len(self.tokens) - len(self.request.prompt)
+        depths = [len(segment.blocks) for segment in self.model.segments]
+        may_leave = self.has_room() and self.run_length() < self.request.run_max
         signal = Signal(
-            e, passed.gate, passed.entering_TD[-1], passed.x_TD[-1], index, self.request.max_tokens, logits
+            exit=e,
+            gate=passed.gate,
+            entering_D=passed.entering_TD[-1],
+            leaving_D=passed.x_TD[-1],
+            index=index,
+            max_tokens=self.request.max_tokens,
+            logits_V=logits,
+            share=sum(depths[: e + 1]) / sum(depths),
+            may_leave=may_leave,
         )
         leaves = False
         if not signal.has_nan():
             leaves, self.memory = self.request.policy(signal, self.memory)
         self.memory_after[self.frontier[0] - 1] = self.memory
-        return leaves and self.has_room() and self.run_length() < self.request.run_max
+        return leaves and may_leave
 
     def _bridge_logits(self, e: int, passed: Passed) -> Tensor:
         """A bridge that borrows the last block leaves one provisional entry there: the tail."""

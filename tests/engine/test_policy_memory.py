@@ -1,0 +1,120 @@
+"""Policies in the engine: what they remember rolls back, and neither schedule nor neighbours change it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+import torch
+from against_spec import spec_model, spec_request
+from random_models import AFTER, tiny
+from spec import Row, finish
+from torch import Tensor
+
+from offramp.engine.decode import step
+from offramp.engine.sequence import Request
+from offramp.policies.base import ExitPolicy, Memory, Signal
+
+PROPAGATIONS = ("verify", "defer", "project", "skip")
+REMEMBERING = {"patience": 0.4, "budget": 0.6}
+THRESHOLDS = {
+    "margin": 0.1,
+    "entropy": 0.2,
+    "saturation": 0.5,
+    "calm": 0.1,
+    "confidence": 0.15,
+    **REMEMBERING,
+}
+
+
+class NeverSawTheRejected(ExitPolicy):
+    """The policy itself; at every call its memory must be that of a run that was asked about what stands alone.
+
+    Asked about an index again, everything from there on was rejected and is struck off.
+    """
+
+    def __init__(self, policy: ExitPolicy) -> None:
+        super().__init__(policy.thresholds)
+        self.policy, self.stands, self.struck = policy, list[Signal](), 0
+        self.needs_logits = policy.needs_logits  # type: ignore[misc]  # the engine reads it of the instance
+
+    def __call__(self, signal: Signal, memory: Sequence[Memory]) -> tuple[Tensor, list[Memory]]:
+        stands = [s for s in self.stands if (s.index[0], s.exit) < (signal.index[0], signal.exit)]
+        self.struck += len(self.stands) - len(stands)
+        expected = [self.policy.init_state()]
+        for before in stands:
+            _, expected = self.policy(before, expected)
+        assert list(memory) == expected
+        self.stands = [*stands, signal]
+        return self.policy(signal, memory)
+
+
+@pytest.mark.parametrize("backbone", ["llama", "mamba2"])
+@pytest.mark.parametrize("name", REMEMBERING)
+@torch.inference_mode()
+def test_memory_is_as_if_the_rejected_drafts_had_never_been(name: str, backbone: str) -> None:
+    struck = 0
+    for seed in range(2):
+        engine = tiny(backbone, "linear", "none", 300 + seed).engine()
+        engine.add(Request((3, 1, 4), "verify", name, (REMEMBERING[name],), max_tokens=24, ignore_eos=True))
+        engine._admit()
+        [row] = engine._running.values()
+        row.policy = watched = NeverSawTheRejected(row.policy)
+        while row.finish is None:
+            step(engine.frontier, row)
+        struck += watched.struck
+    assert struck > 0, "the sample must hold rejected drafts"
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_engine_equals_specification(name: str) -> None:
+    """In float64, against the specification's own arithmetic and rollback; a call too many would show."""
+    for backbone, bridge, propagation in (("llama", "none", "verify"), ("mamba2", "last_block", "project")):
+        setup = tiny(backbone, "mamba", bridge, 400, torch.float64)
+        request = Request(
+            (3, 1, 4), propagation, name, (THRESHOLDS[name],), run_max=3, max_tokens=16, ignore_eos=True
+        )
+        row = finish(Row(spec_model(setup), spec_request(request, len(AFTER))))
+        reply = setup.engine().generate(request)
+        assert reply.tokens == tuple(emitted.token for emitted in row.emitted)
+        left = reply.stats.drafts or sum(event.depth < 8 for event in reply.events)
+        assert left == row.stats.left > 0
+
+
+def test_verify_equals_plain() -> None:
+    setup = tiny("mamba2", "linear", "none", seed=5)
+    engine, plain = setup.engine(), setup.plain()
+    for name, threshold in THRESHOLDS.items():
+        request = Request((9, 2), "verify", name, (threshold,), max_tokens=12, ignore_eos=True)
+        reply = engine.generate(request)
+        assert reply.tokens == plain.generate(request).tokens and reply.stats.drafts > 0, name
+
+
+@torch.inference_mode()
+def test_neither_neighbours_nor_the_schedule_matter() -> None:
+    """Rows of every propagation take their turns in random order; each says, and leaves, as it does alone."""
+    setup, rng = tiny("llama", "mamba", seed=6), random.Random(6)
+    asked = [
+        Request((7, index + 1), propagation, name, (threshold,), max_tokens=12, ignore_eos=True)
+        for index, propagation in enumerate(PROPAGATIONS)
+        for name, threshold in REMEMBERING.items()
+    ]
+    alone = [[(e.token, e.depth) for e in setup.engine().generate(request).events] for request in asked]
+    engine = setup.engine(slots=len(asked))
+    numbers = [engine.add(request) for request in asked]
+    engine._admit()
+    said: dict[int, list[tuple[int, int]]] = {number: [] for number in numbers}
+    while live := [row for row in engine._running.values() if row.finish is None]:
+        row = rng.choice(live[: rng.randint(1, len(live))])
+        said[row.id] += [(event.token, event.depth) for event in step(engine.frontier, row)]
+    assert [said[number] for number in numbers] == alone
+
+
+@pytest.mark.parametrize("propagation", ["defer", "project"])
+def test_budget_keeps_its_mean_depth(propagation: str) -> None:
+    engine = tiny("llama", "mamba", seed=7).engine()
+    for share in (0.4, 0.7):
+        request = Request((5, 6), propagation, "budget", (share,), run_max=15, max_tokens=90, ignore_eos=True)
+        depths = [event.depth for event in engine.generate(request).events[1:]]
+        assert sum(depths) / len(depths) / 8 == pytest.approx(share, abs=0.05)
