@@ -97,11 +97,13 @@ class Family(ABC):
     """One architecture family: reads config.json, builds the model, names its tensors as the checkpoint does.
 
     `model_types` are the values of config.json's "model_type" that this family loads. `derived` are endings of
-    tensors that checkpoints may hold though they follow from the config: they are not read.
+    tensors that checkpoints may hold though they follow from the config: they are not read. `prefix` begins names
+    that a checkpoint of the model without its head may write without it.
     """
 
     model_types: ClassVar[tuple[str, ...]]
     derived: ClassVar[tuple[str, ...]] = (".rotary_emb.inv_freq",)
+    prefix: ClassVar[str] = ""
 
     @abstractmethod
     def config_from(self, raw: dict[str, Any]) -> ModelConfig:

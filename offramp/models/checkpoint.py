@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -54,7 +54,7 @@ def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = Non
     family = family_for(model.config.model_type)
     tensors = {
         stored: weight.detach().to("cpu", dtype or weight.dtype).contiguous()
-        for stored, weight in _stored(model, family).items()
+        for stored, weight in _stored(model, family, family.weight_name).items()
     }
     stored = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = json.dumps(family.config_to(model.config) | {"dtype": stored}, indent=2)
@@ -69,12 +69,13 @@ def _fill(
     model: Model, family: Family, files: dict[str, Path], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Replace every parameter of a model on the meta device by its tensor."""
-    names = _names(model, family)
-    shapes = {stored: list(weight.shape) for stored, weight in _stored(model, family).items()}
-    duplicate = family.weight_name("head.weight")
+    naming = _naming(family, files)
+    names = _names(model, naming)
+    shapes = {stored: list(weight.shape) for stored, weight in _stored(model, family, naming).items()}
+    duplicate = naming("head.weight")
     tied = model.config.tie_embeddings
     if tied and duplicate in files:
-        shapes[duplicate] = shapes[family.weight_name("embed.weight")]
+        shapes[duplicate] = shapes[naming("embed.weight")]
     _refuse("missing", shapes.keys() - files.keys())
     _refuse("unused", files.keys() - shapes.keys())
     copy: Tensor | None = None
@@ -89,19 +90,26 @@ def _fill(
         _tie(model, copy)
 
 
-def _names(model: Model, family: Family) -> dict[str, list[str]]:
+def _naming(family: Family, files: Collection[str]) -> Callable[[str], str]:
+    """The family's names, or those of the model without its head (openai-community/gpt2)."""
+    if any(name.startswith(family.prefix) for name in files):
+        return family.weight_name
+    return lambda name: family.weight_name(name).removeprefix(family.prefix)
+
+
+def _names(model: Model, naming: Callable[[str], str]) -> dict[str, list[str]]:
     """The checkpoint's tensor -> the parameters it holds. A tied head appears once, as the embedding."""
     names: dict[str, list[str]] = {}
     for name, _ in model.named_parameters():
-        names.setdefault(family.weight_name(name), []).append(name)
+        names.setdefault(naming(name), []).append(name)
     return names
 
 
-def _stored(model: Model, family: Family) -> dict[str, Tensor]:
+def _stored(model: Model, family: Family, naming: Callable[[str], str]) -> dict[str, Tensor]:
     """The model's parameters as tensors of a checkpoint; on the meta device, the shapes those must have."""
     return {
         stored: family.join(stored, [model.get_parameter(name) for name in names], model.config)
-        for stored, names in _names(model, family).items()
+        for stored, names in _names(model, naming).items()
     }
 
 

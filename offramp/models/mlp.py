@@ -14,6 +14,16 @@ from torch import Tensor, nn
 gelu_tanh: Callable[[Tensor], Tensor] = partial(F.gelu, approximate="tanh")
 """GELU by its tanh approximation: gelu_pytorch_tanh and gelu_new of config.json."""
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "relu": F.relu,
+    "silu": F.silu,
+}
+"""By config.json's names."""
+
 
 class GatedMLP(nn.Module):
     """down(activation(gate(x)) * up(x)): SwiGLU by default (arXiv 2002.05202)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from offramp.errors import CheckpointError
@@ -109,6 +110,17 @@ def head_sizes(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("head_dim") is None and heads > width:
         raise CheckpointError(f"config.json: {heads} attention heads cannot share a hidden_size of {width}")
     return {"heads": heads, "kv_heads": kv_heads, "head_dim": positive_int(raw, "head_dim", width // heads)}
+
+
+def one_of(raw: dict[str, Any], key: str, known: Collection[str], default: str) -> str:
+    """raw[key], the default where absent or null. Raises CheckpointError, listing them, unless it is known."""
+    value = raw.get(key)
+    value = default if value is None else value
+    if not isinstance(value, str) or value not in known:
+        raise CheckpointError(
+            f"config.json: {key} = {value!r} is not supported, only one of {', '.join(known)}"
+        )
+    return value
 
 
 def token_ids(raw: dict[str, Any], key: str, file: str = "config.json") -> tuple[int, ...]:

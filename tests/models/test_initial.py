@@ -22,6 +22,8 @@ RAW: dict[str, dict[str, Any]] = {
     "gemma": dict(
         hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, head_dim=8
     ),
+    "gpt_neox": dict(hidden_size=32, num_attention_heads=4, intermediate_size=48),
+    "gpt2": dict(hidden_size=32, num_attention_heads=4),
     "mamba2": dict(hidden_size=32, num_heads=8, head_dim=8, state_size=16, n_groups=2),
 }
 

@@ -98,7 +98,7 @@ def test_huge_config(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model_type": "t5"}, ["t5", "gemma", "llama, mamba2, mistral"]),
+        ({"model_type": "t5"}, ["t5", "gemma, gpt2", "mistral, qwen2"]),
         ({"model_type": "lama"}, ["Did you mean 'llama'"]),
         ({"model_type": None}, ["no model_type"]),
         ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, ["'longrope'", "llama3, yarn"]),

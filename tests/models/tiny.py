@@ -32,6 +32,8 @@ _MAMBA2 = dict(
 )
 _QWEN = _LLAMA | dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=7, max_window_layers=1)
 _GEMMA = _LLAMA | dict(head_dim=12, pad_token_id=None)
+_NEOX = {key: value for key, value in _LLAMA.items() if key != "num_key_value_heads"} | dict(hidden_size=64)
+_GPT2 = dict(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.3)
 _BAMBA = _LLAMA | dict(
     num_hidden_layers=3, attn_layer_indices=[1], mamba_n_heads=8, mamba_d_head=8, mamba_d_state=16
 )
@@ -84,6 +86,14 @@ CONFIGS: dict[str, Any] = {
     ),
     "falcon-mamba": lambda: transformers.FalconMambaConfig(
         **_MAMBA, tie_word_embeddings=False, expand=16, intermediate_size=64, mixer_rms_eps=1e-3
+    ),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(**_NEOX),
+    "gpt_neox-sequential": lambda: transformers.GPTNeoXConfig(
+        **_NEOX, use_parallel_residual=False, attention_bias=False, rotary_pct=1.0, tie_word_embeddings=True
+    ),
+    "gpt2": lambda: transformers.GPT2Config(**_GPT2),
+    "gpt2-untied": lambda: transformers.GPT2Config(
+        **_GPT2, n_inner=40, tie_word_embeddings=False, activation_function="gelu"
     ),
     "mamba2-1-group": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=1),
     "mamba2-8-groups": lambda: transformers.Mamba2Config(**_MAMBA2, n_groups=8),
