@@ -22,16 +22,18 @@ def divergences(exits_ND: Sequence[Tensor], full_ND: Tensor, logits: Logits, chu
     exits_ND: what each exit gives the shared norm and head; full_ND: what the last block does.
     Logits exist for `chunk` positions of two readings at a time, also for the gradient: it is made with the value.
     """
-    return _Divergences.apply(full_ND, logits, chunk, *exits_ND)
+    learns = torch.is_grad_enabled() and any(exit_ND.requires_grad for exit_ND in exits_ND)
+    return _Divergences.apply(full_ND, logits, chunk, learns, *exits_ND)
 
 
 class _Divergences(torch.autograd.Function):
     """Keeps a gradient of the exits' size, where autograd alone would keep all logits."""
 
     @staticmethod
-    def forward(ctx: Any, full_ND: Tensor, logits: Logits, chunk: int, *exits_ND: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, full_ND: Tensor, logits: Logits, chunk: int, learns: bool, *exits_ND: Tensor
+    ) -> Tensor:
         values_EN = full_ND.new_empty(len(exits_ND), len(full_ND), dtype=torch.float32)
-        learns = any(ctx.needs_input_grad)
         slopes_END = [torch.empty_like(exit_ND) for exit_ND in exits_ND] if learns else []
         for start in range(0, len(full_ND), chunk):
             at = slice(start, start + chunk)
@@ -42,7 +44,7 @@ class _Divergences(torch.autograd.Function):
                     kl_C = divergence(logits(x_CD), target_CV)
                 values_EN[e, at] = kl_C.detach()
                 if learns:
-                    [slopes_END[e][at]] = torch.autograd.grad(kl_C.sum(), x_CD)
+                    [slopes_END[e][at]] = torch.autograd.grad(kl_C, x_CD, torch.ones_like(kl_C))
         ctx.save_for_backward(*slopes_END)
         return values_EN
 
@@ -50,7 +52,7 @@ class _Divergences(torch.autograd.Function):
     def backward(ctx: Any, *grads_EN: Tensor) -> tuple[Tensor | None, ...]:
         [grad_EN] = grads_EN
         slopes = (grad_N[:, None] * slope for grad_N, slope in zip(grad_EN, ctx.saved_tensors, strict=True))
-        return (None, None, None, *slopes)
+        return (None, None, None, None, *slopes)
 
 
 def divergence(logits_CV: Tensor, target_CV: Tensor) -> Tensor:

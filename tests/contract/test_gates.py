@@ -1,4 +1,4 @@
-"""Every gate and bridge in its folder, as the engine relies on it."""
+"""Every gate in its folder, as the engine relies on it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import pytest
 import torch
 
 from offramp import registry
-from offramp.exits.base import Bridge, ExitConfig, Gate
-from offramp.mixers.identity import Identity
+from offramp.exits.base import ExitConfig, Gate
 
 WIDTH, LENGTH = 24, 14
 GATES = registry.names("offramp.exits.gates")
-BRIDGES = registry.names("offramp.exits.bridges")
 
 
 def config(bottleneck: int | None = 16, norm: bool = True) -> ExitConfig:
@@ -73,13 +71,3 @@ def test_runs_in_bfloat16_on_a_float32_stream(name: str) -> None:
     gate = copy.deepcopy(gate_named(name, config())).to(torch.bfloat16)
     state = gate.mixer.init_state(1, 32)
     assert torch.isfinite(gate(torch.randn(1, 16, WIDTH), state, [0], [3])[:, :3]).all()
-
-
-@pytest.mark.parametrize("name", BRIDGES)
-@torch.inference_mode()
-def test_bridges_give_hidden_states(name: str) -> None:
-    bridge = registry.find("offramp.exits.bridges", name, Bridge)(config()).double()
-    hidden = torch.randn(1, 3, WIDTH, dtype=torch.float64)
-    assert bridge(hidden).shape == hidden.shape
-    stateless = isinstance(bridge.mixer, Identity)
-    assert stateless or bridge.mixer.init_state(1, 32).position == [0]

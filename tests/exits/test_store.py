@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from offramp.errors import ExitsError, UnknownName, UsageError
-from offramp.exits.base import ExitConfig
+from offramp.exits.base import BridgeConfig, ExitConfig
 from offramp.exits.store import ExitsInfo, build_exits, default_positions, load_exits, save_exits
 from offramp.mixers.attention import Attention
 from offramp.models.base import Model
@@ -62,8 +62,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "exits"
 
 
-@pytest.mark.parametrize("gate", ["linear", "transformer", "mamba"])
-@pytest.mark.parametrize("bridge", ["none", "last_block"])
+@pytest.mark.parametrize("gate", ["linear", "mlp", "transformer", "mamba"])
+@pytest.mark.parametrize("bridge", ["none", "last_block", "lens", "block"])
 @pytest.mark.parametrize("bottleneck", [None, 4])
 def test_round_trip(tmp_path: Path, gate: str, bridge: str, bottleneck: int | None) -> None:
     width = 64 if gate == "transformer" else 8
@@ -78,7 +78,28 @@ def test_round_trip(tmp_path: Path, gate: str, bridge: str, bottleneck: int | No
         assert torch.equal(value, loaded.state_dict()[name])
     h_RTD = torch.randn(2, 3, width)
     for ours, theirs in zip(exits, loaded, strict=True):
-        assert torch.equal(ours.gate(h_RTD), theirs.gate(h_RTD))
+        for mine, other in zip(ours(h_RTD), theirs(h_RTD), strict=True):
+            assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(
+    ("bridge", "settings"),
+    [("lens", BridgeConfig(rank=3)), ("block", BridgeConfig(width=4)), ("block", BridgeConfig(mixer="gate"))],
+)
+def test_a_bridge_s_settings_come_back(tmp_path: Path, bridge: str, settings: BridgeConfig) -> None:
+    config = replace(CONFIG, gate="mamba", bridge=bridge, bottleneck=6, bridge_config=settings)
+    exits = build_exits(config, BLOCKS)
+    save_exits(exits, INFO, tmp_path / "exits")
+    loaded, _ = load_exits(tmp_path / "exits", backbone())
+    assert loaded.config == config and all(
+        item.bridge.reads_gate == (settings.mixer == "gate") for item in loaded
+    )
+    assert loaded.state_dict().keys() == exits.state_dict().keys()
+
+
+def test_exits_from_before_bridges_had_settings(folder: Path) -> None:
+    edit_json(lambda raw: raw["config"].pop("bridge_config"))(folder)
+    assert load_exits(folder, backbone())[0].config == CONFIG
 
 
 def test_dtype(folder: Path) -> None:
@@ -181,6 +202,13 @@ def pipe(folder: Path) -> None:
         (config(bottleneck=True), "bottleneck must be a width from 1"),
         (config(gate="mamba", bottleneck=1 << 20), "exits.0.gate.* is missing"),
         (config(gate="transformer", bottleneck=17), "needs an even width, not 17"),
+        (config(bridge_config=[]), "bridge_config must be an object"),
+        (config(bridge_config={"depth": 3}), r"unknown fields \['depth'\]"),
+        (config(bridge_config={"rank": "x"}), "bridge rank must be an integer from 1"),
+        (config(bridge_config={"rank": 8}), "'none' has no rank to set to 8"),
+        (config(bridge="block", bridge_config={"mixer": "gat"}), "Did you mean 'gate'"),
+        (config(bridge="block", bridge_config={"mixer": "gate"}), "no trunk that a bridge could share"),
+        (config(bridge="block", bridge_config={"width": 1 << 20}), "exits.0.bridge.* is missing"),
         (info(backbone=5), "backbone must be a text"),
         (info(label_k=0), "label_k must be an integer of at least 1"),
         (info(thresholds=["a", 0.1]), "thresholds must be a list of numbers from 0 to 1"),
