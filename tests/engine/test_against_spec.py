@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from against_spec import spec_model, spec_request
-from random_models import AFTER, BACKBONES, tiny
+from random_models import AFTER, BACKBONES, KIN, tiny
 from spec import Row, finish
 from test_invariants import GATES, PROPAGATIONS, requests
 
@@ -32,7 +32,9 @@ def _compare(backbone: str, gate: str, bridge: str, seed: int, count: int) -> No
             torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
 
 
-CASES = [(b, g, br) for b in BACKBONES for g in GATES for br in ("none", "last_block")]
+BRIDGES = ("none", "last_block")
+CASES = [(b, g, br) for b in BACKBONES for g in GATES for br in BRIDGES]
+CASES += [("mamba", "mamba", "last_block"), ("falcon_mamba", "linear", "none")]
 
 
 @pytest.mark.parametrize(("backbone", "gate", "bridge"), CASES)
@@ -75,7 +77,9 @@ def test_a_policy_with_memory_rolls_back(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "gate", "bridge"), CASES)
+@pytest.mark.parametrize("bridge", BRIDGES)
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("backbone", BACKBONES | KIN)
 @pytest.mark.parametrize("seed", range(4))
 def test_engine_equals_specification_everywhere(backbone: str, gate: str, bridge: str, seed: int) -> None:
     _compare(backbone, gate, bridge, seed=1000 + seed, count=4)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from random_models import AFTER, BACKBONES, VOCAB, Tiny, tiny
+from random_models import AFTER, BACKBONES, KIN, VOCAB, Tiny, tiny
 
 from offramp.engine.decode import step
 from offramp.engine.engine import Engine
@@ -19,10 +19,13 @@ PROPAGATIONS = ("verify", "defer", "project", "skip")
 POLICIES = (("gate", 0.5), ("confidence", 0.15), ("always", 0.5))
 
 
-@pytest.fixture(params=[f"{b}-{g}" for b in BACKBONES for g in GATES])
+SETUPS = [*(f"{b}-{g}" for b in BACKBONES for g in GATES), "falcon_mamba-linear"]
+
+
+@pytest.fixture(params=SETUPS)
 def setup(request: pytest.FixtureRequest) -> Tiny:
     backbone, _, gate = request.param.rpartition("-")
-    number = list(BACKBONES).index(backbone) * 3 + GATES.index(gate)
+    number = SETUPS.index(request.param)
     bridge = ("none", "last_block")[number % 2]
     return tiny(backbone, gate, bridge, seed=number)
 
@@ -79,9 +82,9 @@ def test_verify_equals_plain(setup: Tiny) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bridge", ["none", "last_block"])
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", BACKBONES | KIN)
 def test_verify_equals_plain_often(backbone: str, gate: str, bridge: str) -> None:
-    """2,400 sequences over all cases; a failure names the request that reproduces it."""
+    """3,600 sequences over all cases; a failure names the request that reproduces it."""
     setup = tiny(backbone, gate, bridge, seed=77)
     engine, plain = setup.engine(), setup.plain()
     for request in requests(55, 100, "verify"):

@@ -42,7 +42,7 @@ def mamba2_from_weights(config: Any, weights: Weights) -> Model:
 
 
 def mamba_from_weights(config: Any, weights: Weights) -> Model:
-    """Mamba (1). A missing lm_head means tied."""
+    """Mamba (1), and FalconMamba, whose config has mixer_rms_eps. A missing lm_head means tied."""
     return _backbone_from_weights(config, weights, mamba_mixer_from_weights)
 
 
@@ -88,6 +88,7 @@ def mamba_mixer_from_weights(config: Any, weights: Weights, prefix: str = "") ->
         A_log=_tensor(weights, prefix + "A_log"),
         D=_tensor(weights, prefix + "D"),
         out_proj=_linear(weights, prefix + "out_proj"),
+        rms_eps=_get(config, "mixer_rms_eps", None),
     )
 
 

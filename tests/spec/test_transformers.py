@@ -32,6 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Any]] = {
     "qwen2": ("Qwen2", LLAMA, llama_from_weights),
     "qwen3": ("Qwen3", LLAMA | {"head_dim": 8}, llama_from_weights),
     "mamba": ("Mamba", {"state_size": 6, "use_associative_scan": False}, mamba_from_weights),
+    "falcon mamba": ("FalconMamba", {"state_size": 6, "mixer_rms_eps": 1e-3}, mamba_from_weights),
     "mamba2": ("Mamba2", MAMBA2 | {"n_groups": 1}, mamba2_from_weights),
     "mamba2 groups": ("Mamba2", MAMBA2 | {"n_groups": 2, "tie_word_embeddings": True}, mamba2_from_weights),
     "mamba2 limit": (

@@ -20,6 +20,7 @@ class Mamba(Recurrent):
     A_log: Tensor  # [E, N]
     D: Tensor  # [E]
     out_proj: Linear  # [D, E]
+    rms_eps: float | None = None  # FalconMamba norms dt, B and C, without weights
 
     def ssm_shape(self) -> tuple[int, ...]:
         return tuple(self.A_log.shape)
@@ -30,7 +31,7 @@ class Mamba(Recurrent):
 
     def drive(self, conv_output: Tensor, dt_rows: None) -> Drive:
         N, rank = self.A_log.shape[1], self.dt_proj.weight.shape[1]
-        dt, B, C = self.x_proj(conv_output).split([rank, N, N], -1)
+        dt, B, C = map(self._normed, self.x_proj(conv_output).split([rank, N, N], -1))
         return Drive(conv_output, F.softplus(self.dt_proj(dt)), B, C)
 
     def absorb(self, ssm: Tensor, drive: Drive) -> Tensor:
@@ -42,3 +43,6 @@ class Mamba(Recurrent):
 
     def finish(self, y: Tensor, z: Tensor) -> Tensor:
         return self.out_proj(y * F.silu(z))
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return x if self.rms_eps is None else x * (x.square().mean(-1, keepdim=True) + self.rms_eps).rsqrt()
