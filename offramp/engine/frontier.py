@@ -24,9 +24,6 @@ from offramp.mixers.identity import Identity
 from offramp.models.base import Block, Model
 from offramp.propagation.base import Part, Propagation, Stack, Stateful
 
-CELL = 256
-"""Prompts are cut on this fixed grid from position 0; load decides how many cells run, never where they are cut."""
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -100,6 +97,16 @@ class Frontier:
         ]
 
     @property
+    def parts(self) -> dict[str, Part]:
+        """Everything that tokens go through, by name: "blocks.3", "exits.0.gate", "exits.0.bridge"."""
+        blocks = [block for segment in self.segments for block in segment.blocks]
+        named = {f"blocks.{i}": block for i, block in enumerate(blocks)}
+        for i, segment in enumerate(self.segments):
+            around = {"gate": segment.gate, "bridge": segment.bridge}
+            named |= {f"exits.{i}.{kind}": part for kind, part in around.items() if part}
+        return named
+
+    @property
     def last_block(self) -> Part:
         return self.segments[-1].blocks[-1]
 
@@ -111,11 +118,11 @@ class Frontier:
 
     def reset(self, slot: int) -> Stats:
         """The slot begins a new sequence; what its work will be is counted in the Stats returned."""
-        stats = self.stats[slot] = Stats()
         for segment in self.segments:
             segment.waiting[slot] = 0
-            for part in segment.parts:
-                part.reset(slot)
+        for part in self.parts.values():
+            part.reset(slot)
+        stats = self.stats[slot] = Stats(work={name: part.work[slot] for name, part in self.parts.items()})
         return stats
 
     def prefill(self, slot: int, cell: Sequence[int]) -> Tensor:
@@ -154,12 +161,12 @@ class Frontier:
             segment.waiting[slot] = 0
             self._count(slot, blocks=len(segment.blocks), tokens=count)
         entering_RD, leaving_RD = _newest(entering_RTD, n), _newest(x_RTD, n)
-        if segment.gate is None or segment.bridge is None:
+        if segment.exit is None or segment.gate is None or segment.bridge is None:
             return Pass(x_RTD, n, entering_RD, leaving_RD)
         self._wait(self.segments[s + 1], x_RTD, rows, n)
-        gate_RT1 = segment.gate(x_RTD, rows, n)[..., None]
-        bridged_RTD = segment.bridge(x_RTD, rows, n)
-        gate_R = _newest(gate_RT1, n)[:, 0].float().sigmoid()
+        segment.gate.count("run", rows, n)  # and the bridge's with it: they may share what they read
+        gate_RT, bridged_RTD = segment.exit(x_RTD, segment.gate.state, segment.bridge.state, rows, n)
+        gate_R = _newest(gate_RT[..., None], n)[:, 0].float().sigmoid()
         return Pass(x_RTD, n, entering_RD, leaving_RD, gate_R, _newest(bridged_RTD, n))
 
     def _chunk(self, segment: Segment, rows: Sequence[int], n: Sequence[int]) -> Tensor:
@@ -187,6 +194,7 @@ class Frontier:
                 self._count(slot, blocks=1, tokens=1)
         for slot in rows:
             self.stats[slot].head_rows += 1
+            self.stats[slot].head_passes += 1
         return self.model.logits(h_RTD)[:, 0]
 
     def unpeek(self, s: int, rows: Sequence[int]) -> None:
@@ -201,8 +209,6 @@ class Frontier:
             return
         stack = self._stack(s)
         propagation.after_exit(stack, self._bucket(passed.leaving_RD[:, None]), rows, [1] * len(rows))
-        for slot in rows:
-            self.stats[slot].advances += sum(part.state.provisional[slot] for part in stack.deeper)
         for segment in self.segments[s + 1 :]:
             for part in segment.parts:
                 part.commit(rows, [part.state.provisional[slot] for slot in rows])
@@ -210,10 +216,11 @@ class Frontier:
                 segment.waiting[slot] = 0
 
     def _stack(self, s: int) -> Stack:
+        shallower = tuple(part for segment in self.segments[: s + 1] for part in segment.blocks)
         deeper = tuple(part for segment in self.segments[s + 1 :] for part in segment.blocks)
         listeners = tuple(part for segment in self.segments[s + 1 :] for part in segment.listeners)
         borrowed = self.exits[s].bridge.borrows_last_block
-        return Stack(deeper[:-1] if borrowed else deeper, listeners)
+        return Stack(shallower, deeper[:-1] if borrowed else deeper, listeners)
 
     # ---- what becomes of provisional tokens
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from offramp.errors import UsageError
 from offramp.mixers.base import RUN_LIMIT
 from offramp.policies.base import ExitPolicy, Memory
-from offramp.propagation.base import Propagation
+from offramp.propagation.base import Propagation, Work
 from offramp.text import TextStream
 
 
@@ -89,18 +89,31 @@ class Request:
 class Stats:
     """Decoding's true work, prompts apart.
 
-    block_tokens: (block, token) pairs computed · block_passes: times a block's weights were read · advances:
-    (block, token) pairs where only the state was written · head_rows: rows through the vocabulary head ·
-    drafts, accepted: tokens that left as drafts, and those the last segment confirmed.
+    block_tokens: (block, token) pairs computed · block_passes: times a block's weights were read · advances, copies:
+    (block, token) pairs where only the state was written, or entries were copied · head_rows, head_passes: rows
+    through the vocabulary head, and times it was read · drafts, accepted: tokens that left as drafts, and those the
+    last segment confirmed · work: of each part by its name ("blocks.3", "exits.0.gate"; see `Frontier.parts`).
     """
 
     tokens: int = 0
     block_tokens: int = 0
     block_passes: int = 0
-    advances: int = 0
     head_rows: int = 0
+    head_passes: int = 0
     drafts: int = 0
     accepted: int = 0
+    work: dict[str, Work] = field(default_factory=dict)
+
+    @property
+    def advances(self) -> int:
+        return self._in_blocks("advance")
+
+    @property
+    def copies(self) -> int:
+        return self._in_blocks("copy_entries") + self._in_blocks("repeat_entry")
+
+    def _in_blocks(self, verb: str) -> int:
+        return sum(work.tokens[verb] for name, work in self.work.items() if name.startswith("blocks."))
 
 
 @dataclass(frozen=True)

@@ -6,40 +6,26 @@ Shapes: R rows, T tokens in this call, S slots, L entries, D width, H heads, G k
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from offramp.mixers.base import RUN_LIMIT, Mixer, State
+from offramp.mixers._entries import AttentionState, capacity
+from offramp.mixers.base import CELL, Mixer, State
 from offramp.ops.attention import attend, attend_cell
-from offramp.ops.attention_cached import BLOCK, attend_cached
+from offramp.ops.attention_cached import attend_cached, first_read
 from offramp.ops.rope import PLAIN, Rope, rotate
 
 HEAD_DIM = 32  # where nothing else is asked for
 
 
-@dataclass
-class AttentionState(State):
-    """Keys (rotated when written) and values, one entry a token seen. entries[slot] counts the final ones.
+class EntryKind(NamedTuple):
+    """What two blocks must share for one to take over the other's keys and values."""
 
-    pos is each entry's position: skipped tokens have a position and no entry. cos and sin are the rotations
-    of all positions, None without rotary positions.
-    """
-
-    k: Tensor  # [S, L, G, K]
-    v: Tensor  # [S, L, G, K]
-    pos: Tensor  # [S, L]
-    cos: Tensor | None  # [L, F]
-    sin: Tensor | None
-    entries: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.entries = [0] * self.slots
-
-    def written(self, slot: int) -> int:
-        return self.entries[slot] + self.provisional[slot]
+    kv_heads: int
+    head_dim: int
+    rope: Rope | None
 
 
 class Attention(Mixer):
@@ -77,16 +63,16 @@ class Attention(Mixer):
         self.k_norm = head_norm(self.head_dim) if head_norm else nn.Identity()
 
     def init_state(self, slots: int, max_len: int) -> AttentionState:
-        # A run of provisional tokens may pass the limit, and decoding reads whole blocks.
-        length = -(-max_len // BLOCK) * BLOCK + RUN_LIMIT + BLOCK
+        length, positions = capacity(max_len, self.window)
         weight = self.k_proj.weight
         k, v = (weight.new_zeros(slots, length, self.kv_heads, self.head_dim) for _ in range(2))
         pos = torch.zeros(slots, length, dtype=torch.long, device=weight.device)
-        return AttentionState(slots, k, v, pos, *self._tables(length, weight))
+        own = torch.zeros(slots, length, dtype=torch.long, device="cpu")
+        return AttentionState(slots, k, v, pos, own, *self._tables(positions, weight), self.window)
 
     def reset(self, state: State, slot: int) -> None:
         assert isinstance(state, AttentionState)
-        state.position[slot] = state.provisional[slot] = state.entries[slot] = 0
+        state.reset(slot)
 
     def forward(
         self,
@@ -102,23 +88,24 @@ class Attention(Mixer):
         firsts = self._append(x_RTD, state, rows, n)
         mixed = []
         for q_THK, slot, first, count in zip(q_RTHK, rows, firsts, n, strict=True):
-            q_THK = self._turn(q_THK, state, state.next_position(slot) - count)
+            q_THK = state.turn(q_THK, state.next_position(slot) - count)
             k_LGK, v_LGK, pos_L = state.k[slot], state.v[slot], state.pos[slot]
-            mixed.append(attend_cached(q_THK, k_LGK, v_LGK, pos_L, first, count, self.window))
+            oldest = state.oldest[slot]
+            mixed.append(attend_cached(q_THK, k_LGK, v_LGK, pos_L, first, count, self.window, oldest))
         return self.o_proj(torch.stack(mixed).flatten(2))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, AttentionState)
         assert all(state.provisional[slot] == 0 for slot in rows), "a prompt cell follows final tokens only"
         tokens = x_RTD.shape[1]
+        assert self.window is None or tokens <= CELL, "a window's state has room for one cell"
         q_RTHK = self._queries(x_RTD)
-        self._append(x_RTD, state, rows, [tokens] * len(rows))
+        firsts = self._append(x_RTD, state, rows, [tokens] * len(rows))
         mixed = []
-        for q_THK, slot in zip(q_RTHK, rows, strict=True):
-            q_THK = self._turn(q_THK, state, state.position[slot])
-            there = state.written(slot)
-            pos_L = state.pos[slot, :there]
-            k_LGK, v_LGK = state.k[slot, :there], state.v[slot, :there]
+        for q_THK, slot, first in zip(q_RTHK, rows, firsts, strict=True):
+            q_THK = state.turn(q_THK, state.position[slot])
+            read = state.held(slot, first_read(first, self.window), state.written(slot))
+            k_LGK, v_LGK, pos_L = state.k[slot, read], state.v[slot, read], state.pos[slot, read]
             mixed.append(attend_cell(q_THK, k_LGK, v_LGK, pos_L[-tokens:], pos_L, self.window))
         self.commit(state, rows, [tokens] * len(rows))
         return self.o_proj(torch.stack(mixed).flatten(2))
@@ -126,6 +113,25 @@ class Attention(Mixer):
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)
         self._append(x_RTD, state, rows, n)
+
+    @property
+    def entry_kind(self) -> EntryKind:
+        return EntryKind(self.kv_heads, self.head_dim, self.rope)
+
+    def copy_entries(self, state: State, rows: Sequence[int], n: Sequence[int], source: State) -> None:
+        assert isinstance(state, AttentionState) and isinstance(source, AttentionState)
+        for slot, count in zip(rows, n, strict=True):
+            assert source.next_position(slot) == state.next_position(slot) + count, "not the same tokens"
+            state.append(slot, *source.newest(slot, count), copied=True)
+
+    def repeat_entry(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        assert isinstance(state, AttentionState)
+        for slot, count in zip(rows, n, strict=True):
+            own = state.last_own(slot)
+            if own < 0:
+                state.skip([slot], [count])
+            else:
+                state.append(slot, *state.carry(slot, own, count), copied=True)
 
     def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)
@@ -141,18 +147,11 @@ class Attention(Mixer):
 
     def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
         assert isinstance(state, AttentionState) and state.provisional[row] == 0
-        there = state.entries[row]
-        parts = {"k": state.k, "v": state.v, "pos": state.pos}
-        saved = {name: part[row, :there].clone() for name, part in parts.items()}
-        return saved | {"position": torch.tensor(state.position[row])}
+        return state.snapshot(row)
 
     def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:
         assert isinstance(state, AttentionState)
-        there = len(saved["pos"])
-        for name, part in (("k", state.k), ("v", state.v), ("pos", state.pos)):
-            part[row, :there] = saved[name]
-        state.entries[row], state.provisional[row] = there, 0
-        state.position[row] = int(saved["position"])
+        state.restore(row, saved)
 
     def _whole(self, x_RTD: Tensor) -> Tensor:
         q, (k, v) = self._queries(x_RTD), self._keys_and_values(x_RTD)
@@ -166,14 +165,10 @@ class Attention(Mixer):
     ) -> list[int]:
         """Write the first n[i] tokens of each row as provisional entries; gives the number of its first."""
         k_RTGK, v_RTGK = self._keys_and_values(x_RTD)
-        firsts = [state.written(slot) for slot in rows]
-        for i, (slot, first, count) in enumerate(zip(rows, firsts, n, strict=True)):
-            position = state.next_position(slot)
-            entries = slice(first, first + count)
-            state.k[slot, entries] = self._turn(k_RTGK[i], state, position)[:count]
-            state.v[slot, entries] = v_RTGK[i, :count]
-            state.pos[slot, entries] = torch.arange(position, position + count, device=state.pos.device)
-            state.provisional[slot] += count
+        firsts = []
+        for slot, count, k_TGK, v_TGK in zip(rows, n, k_RTGK, v_RTGK, strict=True):
+            k_TGK = state.turn(k_TGK, state.next_position(slot))
+            firsts.append(state.append(slot, k_TGK[:count], v_TGK[:count]))
         return firsts
 
     def _queries(self, x_RTD: Tensor) -> Tensor:
@@ -192,10 +187,3 @@ class Attention(Mixer):
             return None, None
         cos_LF, sin_LF = self.rope.table(length, self.head_dim, like.device)
         return cos_LF.to(like.dtype), sin_LF.to(like.dtype)
-
-    def _turn(self, x_THK: Tensor, state: AttentionState, position: int) -> Tensor:
-        """x rotated, its first token at `position`."""
-        if state.cos is None or state.sin is None:
-            return x_THK
-        there = slice(position, position + len(x_THK))
-        return rotate(x_THK, state.cos[there], state.sin[there])

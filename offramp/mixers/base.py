@@ -11,13 +11,17 @@ A prompt cell (`prefill`) is final at once. Positions belong to the state, becau
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 RUN_LIMIT = 16
 """Most provisional tokens a slot can hold: a chunk is at most run_max + 1 <= 16 (design: run_max at most 15)."""
+
+CELL = 256
+"""Most tokens of a prompt cell, the largest chunk there is. Prompts are cut on this fixed grid from position 0; load
+decides how many cells run, never where they are cut."""
 
 
 @dataclass
@@ -81,6 +85,25 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         """Write the state as `forward` does and skip the output: what a token that left still owes this layer."""
+
+    @property
+    def entry_kind(self) -> Hashable | None:
+        """Mixers of one kind can take over each other's entries. None: this one keeps no entries, it has one state."""
+        return None
+
+    def copy_entries(self, state: State, rows: Sequence[int], n: Sequence[int], source: State) -> None:
+        """Append, provisional, what a mixer of this `entry_kind` holds of its newest n[i] tokens in slot rows[i].
+
+        Without entries the tokens pass unseen.
+        """
+        state.skip(rows, n)
+
+    def repeat_entry(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        """Append, provisional, n[i] times the last entry that was not copied, moved to the tokens' positions.
+
+        Without such an entry the tokens pass unseen.
+        """
+        state.skip(rows, n)
 
     @abstractmethod
     def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:

@@ -9,8 +9,9 @@ Shapes: R rows, T tokens, D width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -31,20 +32,59 @@ class Stateful(Protocol):
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a part has done for one sequence, prompts apart: passes and tokens of each verb that costs anything.
+
+    The verbs are "run" (a forward), "advance", "copy_entries" and "repeat_entry".
+    """
+
+    passes: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
 class Part:
-    """A block, gate or bridge with its state over slots: one of those that share a segment's frontier."""
+    """A block, gate or bridge with its state over slots: one of those that share a segment's frontier.
+
+    work[slot] is what it has done for the slot's sequence.
+    """
 
     module: Stateful
     state: State
+    work: list[Work] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.work.extend(Work() for _ in range(self.state.slots))
+
+    @property
+    def keeps_entries(self) -> bool:
+        return self.module.mixer.entry_kind is not None
 
     def __call__(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> Tensor:
+        self.count("run", rows, n)
         return self.module(x_RTD, self.state, rows, n)
 
     def prefill(self, x_RTD: Tensor, rows: Sequence[int]) -> Any:
         return self.module.prefill(x_RTD, self.state, rows)
 
     def advance(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.count("advance", rows, n)
         self.module.advance(x_RTD, self.state, rows, n)
+
+    def skip(self, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.state.skip(rows, n)
+
+    def copy_entries(self, rows: Sequence[int], n: Sequence[int], source: Part) -> None:
+        """See `Mixer.copy_entries`."""
+        if self.keeps_entries:
+            self.count("copy_entries", rows, n)
+        self.module.mixer.copy_entries(self.state, rows, n, source.state)
+
+    def repeat_entry(self, rows: Sequence[int], n: Sequence[int]) -> None:
+        """See `Mixer.repeat_entry`."""
+        if self.keeps_entries:
+            self.count("repeat_entry", rows, n)
+        self.module.mixer.repeat_entry(self.state, rows, n)
 
     def commit(self, rows: Sequence[int], n: Sequence[int]) -> None:
         self.module.mixer.commit(self.state, rows, n)
@@ -53,17 +93,25 @@ class Part:
         self.module.mixer.rollback(self.state, rows, keep)
 
     def reset(self, slot: int) -> None:
+        self.work[slot] = Work()
         self.module.mixer.reset(self.state, slot)
+
+    def count(self, verb: str, rows: Sequence[int], n: Sequence[int]) -> None:
+        """Note one pass of a verb over n[i] tokens of slot rows[i]."""
+        for slot, count in zip(rows, n, strict=True):
+            self.work[slot].passes[verb] += 1
+            self.work[slot].tokens[verb] += count
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What lies beyond an exit, in order of depth.
+    """What lies around an exit, in order of depth.
 
-    deeper: the blocks whose state is still owed (without the last block where a `last_block` bridge has already
-    made its entry) · listeners: the gates and bridges that have state.
+    shallower: the blocks the token has been through · deeper: the blocks whose state is still owed (without the last
+    block where a `last_block` bridge has already made its entry) · listeners: the gates and bridges that have state.
     """
 
+    shallower: tuple[Part, ...]
     deeper: tuple[Part, ...]
     listeners: tuple[Part, ...]
 
@@ -76,6 +124,9 @@ class Propagation(ABC):
 
     waits: ClassVar[bool] = False
     judged: ClassVar[bool] = False
+
+    def check(self, mixers: Sequence[Mixer], after: Sequence[int]) -> None:  # noqa: B027  (most serve all blocks)
+        """Raises UsageError where blocks with these mixers, exits after these numbers of them, cannot be served."""
 
     @abstractmethod
     def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:

@@ -12,4 +12,4 @@ from offramp.propagation.base import Propagation, Stack
 class Skip(Propagation):
     def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         for part in (*stack.deeper, *stack.listeners):
-            part.state.skip(rows, n)
+            part.skip(rows, n)

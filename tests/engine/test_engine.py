@@ -12,13 +12,13 @@ from random_models import CONTEXT, VOCAB, Tiny, tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from offramp.engine.engine import Engine
-from offramp.engine.frontier import CELL
 from offramp.engine.load import load
 from offramp.engine.reference import reference
 from offramp.engine.sequence import Request, Sampling
 from offramp.errors import CapacityError, ExitsError, UnknownName, UsageError
 from offramp.exits.exit_set import build_exits
 from offramp.exits.store import ExitsInfo, save_exits
+from offramp.mixers.base import CELL
 from offramp.models.checkpoint import fingerprint, save_model
 from offramp.text import Text
 
