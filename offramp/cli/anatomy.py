@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from offramp.cli.block_kinds import BlockKind, block_kinds
 from offramp.engine.load import Checkpoint, exits_of
 from offramp.errors import ExitsError
 from offramp.exits.exit_set import ExitSet
@@ -58,6 +59,7 @@ class Anatomy:
     tied: bool
     dtype: str
     parts: tuple[Part, ...]
+    kinds: tuple[BlockKind, ...]
     head_blocks: float
     exits: tuple[ExitsFound, ...]
 
@@ -76,6 +78,7 @@ class Anatomy:
             tied=config.tie_embeddings,
             dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
             parts=tuple(_parts(model)),
+            kinds=block_kinds(model),
             head_blocks=config.vocab_size * config.hidden_size / block,
             exits=tuple(_found(checkpoint.folder, model)),
         )

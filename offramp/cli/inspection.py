@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from offramp.cli.anatomy import Anatomy, ExitsFound
+from offramp.cli.block_kinds import BlockKind
 from offramp.cli.harmless import harmless
 from offramp.cli.options import Where
 from offramp.zoo.bundled import load
@@ -33,9 +34,10 @@ def run(model: str, as_json: bool, where: Where) -> None:
 
 
 def tables(anatomy: Anatomy) -> Iterator[Table]:
-    """The model, its parts, its exits, their metrics."""
+    """The model, its parts, its kinds of blocks, its exits, their metrics."""
     yield _model(anatomy)
     yield _parts(anatomy)
+    yield _kinds(anatomy.kinds)
     if not anatomy.exits:
         return
     yield _exits(anatomy.exits)
@@ -51,11 +53,12 @@ def _model(anatomy: Anatomy) -> Table:
     for name, value in (
         ("family", anatomy.family),
         ("parameters", f"{anatomy.parameters:,} ({anatomy.dtype})"),
-        ("blocks", str(anatomy.blocks)),
+        ("blocks", _counted(anatomy)),
         ("width", str(anatomy.width)),
         ("vocabulary", f"{anatomy.vocabulary:,}"),
         ("context", f"{anatomy.context:,} tokens"),
         ("head", f"costs {anatomy.head_blocks:.2g} blocks" + (", tied to the embedding" * anatomy.tied)),
+        ("state", _state(anatomy.kinds)),
     ):
         table.add_row(name, value)
     return table
@@ -63,29 +66,86 @@ def _model(anatomy: Anatomy) -> Table:
 
 def _parts(anatomy: Anatomy) -> Table:
     table = Table("part", title=f"where the bytes are, as {anatomy.dtype}")
-    for name in ("parameters", "MiB", "share"):
+    for name in ("parameters", "size", "share"):
         table.add_column(name, justify="right")
     for part in anatomy.parts:
-        table.add_row(part.name, f"{part.parameters:,}", f"{part.bytes / 2**20:.2f}", f"{part.share:.1%}")
+        table.add_row(part.name, f"{part.parameters:,}", _size(part.bytes), f"{part.share:.1%}")
+    return table
+
+
+def _counted(anatomy: Anatomy) -> str:
+    """12, or for a hybrid 32: 29 mamba2, 3 attention."""
+    counts: dict[str, int] = {}
+    for kind in anatomy.kinds:
+        counts[kind.mixer] = counts.get(kind.mixer, 0) + len(kind.numbers)
+    if len(counts) == 1:
+        return f"{anatomy.blocks} of {next(iter(counts))}"
+    return f"{anatomy.blocks}: " + ", ".join(f"{count} {mixer}" for mixer, count in counts.items())
+
+
+def _state(kinds: tuple[BlockKind, ...]) -> str:
+    """What the engine keeps of one sequence."""
+    whole = sum(kind.state_bytes * len(kind.numbers) for kind in kinds)
+    grows = any(kind.state_grows for kind in kinds)
+    return f"{_size(whole)} a sequence" + (f" of {kinds[0].tokens:,} tokens" if grows else " of any length")
+
+
+def _kinds(kinds: tuple[BlockKind, ...]) -> Table:
+    table = _plain_table("kinds of blocks", "blocks", "mixer", "made of")
+    for name in ("parameters", "MLP", "state"):
+        table.add_column(name, justify="right")
+    for kind in kinds:
+        facts = " · ".join(f"{name} {value}" for name, value in kind.facts.items())
+        mlp = f"{kind.mlp_share:.0%}" if kind.mlp_share else "–"
+        state = _size(kind.state_bytes)
+        table.add_row(_ranges(kind.numbers), kind.mixer, facts, f"{kind.parameters:,}", mlp, state)
+    table.caption = "parameters, the MLP's share of them, what is kept of a sequence: of one block"
+    return table
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """Block numbers, runs of them as first-last."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _size(count: float) -> str:
+    """Bytes, in the largest unit of which there is at least one."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} GiB"
+
+
+def _plain_table(title: str, *names: str) -> Table:
+    """A table without lines whose cells fold: it must fit 80 columns."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
     return table
 
 
 def _exits(found: tuple[ExitsFound, ...]) -> Table:
-    table = Table(title="exits", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in ("set", "after", "kind", "bridge", "label", "for"):
-        table.add_column(name, overflow="fold")
-    table.add_column("gate", justify="right")
-    table.caption = (
-        "for: the propagation trained for · the last column: a gate's parameters against a block's"
-    )
+    table = _plain_table("exits", "set", "after", "gate", "bridge", "label", "for")
+    table.caption = "%: of a block's parameters · for: the propagation trained for"
     for item in found:
         if item.problem:
             cells = [item.name, f"cannot be used: {item.problem}"]
         else:
-            after, share = " ".join(map(str, item.after)), f"{item.gate_share:.2%}"
-            cells = [item.name, after, item.gate, item.bridge, item.label, item.propagation, share]
+            gate, bridge = _share(item.gate, item.gate_share), _share(item.bridge, item.bridge_share)
+            cells = [item.name, " ".join(map(str, item.after)), gate, bridge, item.label, item.propagation]
         table.add_row(*map(harmless, cells))
     return table
+
+
+def _share(name: str, share: float) -> str:
+    return f"{name} {share:.2%}" if share else name
 
 
 def metrics_table(name: str, metrics: Metrics) -> Table:

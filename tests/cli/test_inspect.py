@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from offramp.models.checkpoint import save_model
+from offramp.models.families import family_for
+from offramp.models.initial import init_weights
 from offramp.zoo import bundled
 
 
@@ -72,3 +75,64 @@ def test_a_bundled_model_goes_by_its_name(
     shutil.copytree(bare_checkpoint, bare_checkpoint.parent / "tiny-mamba2")
     monkeypatch.setattr(bundled, "HOME", bare_checkpoint.parent)
     assert "family" in run("inspect", "tiny-mamba2").out
+
+
+def test_what_a_block_is_made_of(run: Any, checkpoint: Path) -> None:
+    """Heads, key-value heads, rotary positions; and what the engine keeps of a sequence."""
+    [kind] = json.loads(run("inspect", checkpoint, "--json").out)["kinds"]
+    assert (kind["mixer"], kind["numbers"]) == ("attention", [0, 1, 2, 3])
+    assert kind["facts"] == {"heads": "2", "kv heads": "1", "head dim": "8", "rope": "theta 10000"}
+    entries, numbers = 64 + 16 + 16, 2 * 8  # the context, a run and a block; a key and a value
+    positions = 2 * 8  # of the entry and of where it came from
+    assert kind["state_bytes"] == entries * (numbers * 4 + positions) and kind["state_grows"]
+    assert 0 < kind["mlp_share"] < 1
+    text = run("inspect", checkpoint).out
+    assert "4 of attention" in text and "a sequence of 64 tokens" in text and "kv heads 1" in text
+
+
+def hybrid(**changed: Any) -> dict[str, Any]:
+    return dict(
+        model_type="bamba",
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        attn_layer_indices=[1],
+        mamba_n_heads=2,
+        mamba_d_state=8,
+        max_position_embeddings=64,
+        **changed,
+    )
+
+
+def test_a_hybrid_shows_its_kinds(run: Any, tmp_path: Path) -> None:
+    scaled = {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5, "partial_rotary_factor": 0.5}
+    family = family_for("bamba")
+    config = family.config_from(hybrid(rope_parameters=scaled))
+    save_model(init_weights(family.build(config), 0), tmp_path)
+    text = run("inspect", tmp_path).out
+    assert "4: 3 mamba2, 1 attention" in text and "0 2-3" in text
+    for fact in ("state 8", "theta 500000", "share 0.5", "linear", "factor 4"):
+        assert fact in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (dict(model_type="mixtral", num_local_experts=8), "experts"),
+        (dict(model_type="qwen3_moe", num_experts=128), "experts"),
+        (dict(model_type="deepseek_v3", kv_lora_rank=512, n_routed_experts=256), "latent attention"),
+        (dict(model_type="llava", vision_config={"hidden_size": 1024}), "vision"),
+        (dict(model_type="llama", num_local_experts=8), "experts"),
+        (dict(model_type="bamba", num_experts=16), "experts"),
+        (dict(model_type="t5"), "unsupported model family: unknown model_type 't5'"),
+    ],
+)
+def test_what_is_not_supported_is_named(run: Any, tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    """One line, before any weight is looked for."""
+    (tmp_path / "config.json").write_text(json.dumps(hybrid() | fields))
+    result = run("inspect", tmp_path)
+    assert result.code == 1 and not result.out and said in result.err
+    assert len(result.err.strip().splitlines()) == 1

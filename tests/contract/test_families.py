@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -9,8 +10,12 @@ from typing import Any, cast
 import pytest
 import torch
 from random_models import CONTEXT, tiny
+from rich.console import Console
 
 from offramp import registry
+from offramp.cli.anatomy import Anatomy
+from offramp.cli.inspection import tables
+from offramp.engine.load import load
 from offramp.models.base import Block, Family, Model
 from offramp.models.checkpoint import load_model, save_model
 
@@ -64,6 +69,24 @@ def test_saved_and_loaded_it_says_the_same(name: str, tmp_path: Path) -> None:
         assert torch.equal(again(tokens()), model(tokens())) and again.config == model.config
         raw: dict[str, Any] = json.loads((tmp_path / model_type / "config.json").read_text())
         assert raw["model_type"] == model_type and raw["architectures"], "transformers looks for both"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_inspect_shows_every_kind_of_block(name: str, tmp_path: Path) -> None:
+    """In 80 columns: how many blocks there are of each mixer, and what each is made of."""
+    for model_type in types_of(name):
+        model = tiny(model_type, seed=4).model
+        save_model(model, tmp_path / model_type)
+        anatomy = Anatomy.of(load(tmp_path / model_type, "none"))
+        text = io.StringIO()
+        Console(file=text, width=80).print(*tables(anatomy))
+        assert max(map(len, text.getvalue().splitlines())) <= 80
+        mixers = {type(cast(Block, block).mixer).__name__.lower() for block in model.blocks}
+        assert all(mixer in text.getvalue() for mixer in (*mixers, model_type))
+        assert {kind.mixer for kind in anatomy.kinds} == mixers
+        assert sorted(i for kind in anatomy.kinds for i in kind.numbers) == list(range(len(model.blocks)))
+        whole = sum(kind.parameters * len(kind.numbers) for kind in anatomy.kinds)
+        assert whole == sum(weight.numel() for weight in model.blocks.parameters())
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -70,7 +70,6 @@ class Bamba(Family):
         """z_loss_coefficient and mamba_chunk_size are of training and of speed: whatever they say is right."""
         require(raw, "hidden_act", "silu")
         require(raw, "partial_rotary_factor", ROTARY_SHARE)
-        raw = {key: value for key, value in raw.items() if key != "partial_rotary_factor"}
         kinds, sizes = _kinds(raw), head_sizes({"num_key_value_heads": 8} | raw)
         rope = rope_from(raw, sizes["head_dim"], ROTARY_SHARE)
         require(raw, "attn_rotary_emb", rope.turned(sizes["head_dim"]))
