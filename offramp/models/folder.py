@@ -65,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     if (folder / "adapter_config.json").exists():
         raise CheckpointError(
-            f"{folder} holds an adapter: merge it into its base model (peft: merge_and_unload) and save that"
+            f"{folder} holds an adapter: merge it into its base model: `offramp convert BASE OUT --lora {folder}`"
         )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
@@ -89,24 +89,18 @@ def _end_tokens(raw: dict[str, Any], generation: Path) -> list[int]:
     return list(dict.fromkeys(ids))
 
 
-MAMBA_SIZES: dict[Any, str] = {
-    (768, 24): "130m",
-    (1024, 48): "370m",
-    (1536, 48): "790m",
-    (2048, 48): "1.4b",
-    (2560, 64): "2.8b",
-}
-"""d_model and n_layer of state-spaces/mamba-*."""
+MAMBA_SIZES = {"768x24": "130m", "1024x48": "370m", "1536x48": "790m", "2048x48": "1.4b", "2560x64": "2.8b"}
+"""d_model x n_layer of state-spaces/mamba-*."""
 
 
 def _original_mamba(raw: dict[str, Any]) -> str:
     """What to load instead of a checkpoint of the original Mamba code."""
-    layer = raw.get("ssm_cfg")
-    if not isinstance(layer, dict) or "d_model" not in raw:
+    mixer = raw.get("ssm_cfg")
+    if not isinstance(mixer, dict) or "d_model" not in raw:
         return ""
-    if layer.get("layer", "Mamba1") != "Mamba1":
+    if mixer.get("layer", "Mamba1") != "Mamba1":
         other = "a copy of it in Hugging Face's layout, AntonV/mamba2-130m-hf for one"
     else:
-        size = MAMBA_SIZES.get((raw["d_model"], raw.get("n_layer")))
+        size = MAMBA_SIZES.get(f"{raw['d_model']}x{raw.get('n_layer')}")
         other = f"state-spaces/mamba-{size}-hf" if size else "a copy of it such as state-spaces/mamba-130m-hf"
     return f": it belongs to the original Mamba code, whose weights are pickles. Use {other} instead"
