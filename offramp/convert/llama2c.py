@@ -231,7 +231,10 @@ def _header(path: Path) -> Header:
     if len(raw) < HEADER.size:
         raise CheckpointError(f"{path} has {len(raw)} bytes; a llama2.c header alone has {HEADER.size}")
     dim, hidden, layers, heads, kv_heads, vocab, positions = HEADER.unpack(raw)
-    header = Header(dim, hidden, layers, heads, kv_heads, abs(vocab), positions, tied=vocab > 0)
+    try:
+        header = Header(dim, hidden, layers, heads, kv_heads, abs(vocab), positions, tied=vocab > 0)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is no checkpoint of llama2.c: {error}") from error
     expected = HEADER.size + sum(
         header.rope_bytes if part is ROPE else 4 * torch.Size(part.shape).numel() for part in layout(header)
     )

@@ -19,18 +19,18 @@ from offramp.models.folder import read_config
 from offramp.models.tensors import open_tensors, tensor_files
 
 DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
-    "I64": torch.int64,
     "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I64": torch.int64,
 }
-"""What safetensors calls the types that are carried over."""
+"""What safetensors calls the types that are carried over, in its own order."""
 
 COMPANIONS = (
     "generation_config.json",

@@ -60,8 +60,9 @@ def split(tensors: Tensors, max_shard: int | None) -> list[Tensors]:
 
 def write_tensors(tensors: Tensors, path: Path) -> None:
     """One safetensors file. Raises CheckpointError naming a tensor that holds NaN or infinite values."""
-    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    rank = {dtype: -i for i, dtype in enumerate(kinds)}  # the widest first, so that all are aligned
+    names = sorted(tensors, key=lambda name: (rank[tensors[name].dtype], name))
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name in names:

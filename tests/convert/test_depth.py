@@ -1,0 +1,69 @@
+"""A truncated model is the logit lens of the whole one, here and in transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from offramp.convert.depth import truncate
+from offramp.convert.source import from_folder
+from offramp.convert.write import write_folder
+from offramp.errors import CheckpointError, UsageError
+from offramp.models.checkpoint import load_model
+from tests.models import tiny
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+@torch.inference_mode()
+def test_logits_are_the_lens_here_and_in_transformers(name: str, tmp_path: Path) -> None:
+    tiny.make(name, tmp_path / "whole")
+    blocks = load_model(tmp_path / "whole").config.num_blocks
+    depth = blocks - 1
+    write_folder(truncate(from_folder(tmp_path / "whole"), depth), tmp_path / "cut")
+    whole, cut, tokens = load_model(tmp_path / "whole"), load_model(tmp_path / "cut"), tiny.tokens(2, 20)
+    lens = whole.logits(whole.hidden_states(tokens)[depth])
+    assert torch.equal(cut(tokens), lens)
+    assert not torch.allclose(lens, whole(tokens), rtol=0.01)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
+    assert (theirs(tokens).logits - lens).abs().max() <= 1e-4 * lens.abs().max()
+    assert theirs.config.num_hidden_layers == depth
+
+
+def test_everything_of_a_block_is_cut(tmp_path: Path) -> None:
+    tiny.make("llama", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    more = {
+        "layer_types": ["full_attention"] * 2,
+        "attn_layer_indices": [0, 1],
+        "eos_token_id": [3, 4],
+        "n_layer": 2,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config | more))
+    (tmp_path / "exits" / "mine").mkdir(parents=True)
+    (tmp_path / "exits" / "mine" / "exits.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    cut = truncate(from_folder(tmp_path), 1)
+    assert cut.config["layer_types"] == ["full_attention"] and cut.config["attn_layer_indices"] == [0]
+    assert cut.config["eos_token_id"] == [3, 4] and cut.config["n_layer"] == 1
+    assert not any("layers.1." in name for name in cut.tensors)
+    assert set(cut.files) >= {"tokenizer.json"} and not any(name.startswith("exits") for name in cut.files)
+
+
+@pytest.mark.parametrize("depth", [-1, 0, 2, 3])
+def test_depths_outside(depth: int, tmp_path: Path) -> None:
+    tiny.make("llama", tmp_path)
+    with pytest.raises(UsageError, match="1 to 1: this model has 2 blocks"):
+        truncate(from_folder(tmp_path), depth)
+
+
+def test_families_that_are_not_known(tmp_path: Path) -> None:
+    tiny.make("llama", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "opt"}))
+    with pytest.raises(CheckpointError, match="opt"):
+        truncate(from_folder(tmp_path), 1)
