@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import test_grid
+from checks import contract, hold_to
 
 from offramp import registry
 from offramp.engine.engine import Engine
@@ -21,7 +19,6 @@ from offramp.policies.base import ExitPolicy
 from offramp.propagation.base import Propagation
 
 AddFile = Callable[[str, str, str], None]
-Check = Callable[..., None]
 
 POLICIES, PROPAGATIONS = "offramp.policies", "offramp.propagation"
 GATES, BRIDGES, FAMILIES = "offramp.exits.gates", "offramp.exits.bridges", "offramp.models.families"
@@ -105,29 +102,14 @@ class Alternating(Family):
 }
 
 
-def contract(folder: str, known: list[str]) -> Iterator[tuple[Check, dict[str, Any]]]:
-    """The tests beside this one that run once for each plug-in of a folder, with their other parameters."""
-    for file in sorted(Path(__file__).parent.glob("test_*.py")):
-        for _, function in inspect.getmembers(importlib.import_module(file.stem), inspect.isfunction):
-            marks = getattr(function, "pytestmark", ())
-            parameters = {mark.args[0]: mark.args[1] for mark in marks if mark.name == "parametrize"}
-            mine = set(parameters.pop("name", ()))
-            if mine and mine <= set(known) and function.__module__ == file.stem:
-                for values in product(*parameters.values()):
-                    yield function, dict(zip(parameters, values, strict=True))
-
-
 @pytest.mark.parametrize("folder", SOURCES)
 def test_a_made_up_plug_in_keeps_the_contract(folder: str, add_file: AddFile, tmp_path: Path) -> None:
     """What the tests of the contract do for the files there are, they do for one more."""
-    checks = list(contract(folder, registry.names(folder)))
+    checks = contract(folder)
+    assert checks or folder == PROPAGATIONS, "the grid alone tests propagations"
     add_file(folder, "made_up", SOURCES[folder])
     assert "made_up" in registry.names(folder)
-    for number, (check, arguments) in enumerate(checks):
-        if "tmp_path" in inspect.signature(check).parameters:
-            arguments["tmp_path"] = tmp_path / f"check{number}"
-        check(name="made_up", **arguments)
-    assert checks or folder == PROPAGATIONS, "the grid alone tests propagations"
+    hold_to(checks, "made_up", tmp_path)
 
 
 @pytest.mark.parametrize("folder", [GATES, BRIDGES, PROPAGATIONS, FAMILIES])
