@@ -7,13 +7,21 @@ from spec import Model as SpecModel
 from spec import Request as SpecRequest
 from spec import Sampling as SpecSampling
 from spec import gate_from_weights, llama_from_weights, mamba2_from_weights, mamba_from_weights, policies
-from spec.exits import Bridge, Exit, LastBlockBridge
+from spec.exits import Bridge, Exit, LastBlockBridge, LensBridge, NarrowBlockBridge
+from spec.exits import Gate as SpecGate
 from spec.from_weights import attention_from_weights, mamba2_mixer_from_weights
+from spec.layers import Linear
+from spec.mixers import Mixer
 
 from offramp.engine.sampler import gumbel
 from offramp.engine.sequence import Request
 from offramp.exits.base import Exit as OurExit
+from offramp.exits.gates.mlp import Mlp
+from offramp.exits.trunk import Trunk
+from offramp.mixers.attention import Attention
 from offramp.mixers.base import CELL
+from offramp.mixers.identity import Identity
+from offramp.mixers.mamba2 import Mamba2
 
 _POLICIES = {
     "always": policies.Always,
@@ -40,25 +48,40 @@ _READERS = {
 
 def spec_model(setup: Tiny) -> SpecModel:
     model = _READERS[setup.raw["model_type"]](setup.raw, setup.weights())
-    config = setup.exits.config
-    bridge = LastBlockBridge if config.bridge == "last_block" else Bridge
-    model.cut([Exit(exit.after, _gate(exit, config.gate), bridge()) for exit in setup.exits])
+    model.cut([Exit(exit.after, _gate(exit.gate), _bridge(exit)) for exit in setup.exits])
     return model
 
 
-def _gate(exit: OurExit, kind: str):  # type: ignore[no-untyped-def]
-    weights = exit.gate.state_dict()
-    mixer = None
-    if kind == "mamba":
-        groups = exit.gate.mixer.groups
-        mixer = mamba2_mixer_from_weights(
-            {"n_groups": groups, "layer_norm_epsilon": exit.gate.mixer.norm.eps}, weights, "mixer."
-        )
-    elif kind == "transformer":
-        ours = exit.gate.mixer
+def _gate(gate: Trunk) -> SpecGate:
+    found = gate_from_weights(gate.state_dict(), mixer=_mixer(gate), eps=1e-5)
+    found.hidden = isinstance(gate, Mlp)
+    return found
+
+
+def _bridge(exit: OurExit) -> Bridge:
+    """The specification shares nothing: a trunk that is the gate's is here a copy of it, with a state of its own."""
+    bridge = exit.bridge
+    if bridge.borrows_last_block:
+        return LastBlockBridge()
+    if not list(bridge.parameters()):
+        return Bridge()
+    trunk: Trunk = exit.gate if bridge.reads_gate else bridge
+    read = gate_from_weights({"out.weight": bridge.up.weight, **trunk.state_dict()}, eps=1e-5)
+    up = Linear(bridge.up.weight.detach(), bridge.up.bias.detach())
+    if isinstance(trunk.mixer, Identity):
+        return LensBridge(read.down, up, read.norm)
+    return NarrowBlockBridge(read.norm, read.down, up, _mixer(trunk))
+
+
+def _mixer(trunk: Trunk) -> Mixer | None:
+    ours, weights = trunk.mixer, trunk.state_dict()
+    if isinstance(ours, Mamba2):
+        shape = {"n_groups": ours.groups, "layer_norm_epsilon": ours.norm.eps}
+        return mamba2_mixer_from_weights(shape, weights, "mixer.")
+    if isinstance(ours, Attention):
         shape = {"num_attention_heads": ours.heads, "head_dim": ours.head_dim, "rope_theta": ours.rope.theta}
-        mixer = attention_from_weights(shape, weights, "mixer.")
-    return gate_from_weights(weights, mixer=mixer, eps=1e-5)
+        return attention_from_weights(shape, weights, "mixer.")
+    return None
 
 
 def spec_request(request: Request, exits: int) -> SpecRequest:

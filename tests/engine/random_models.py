@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.engine.engine import Engine
-from offramp.exits.base import ExitConfig
+from offramp.exits.base import BridgeConfig, ExitConfig
 from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.models.base import Model
 from offramp.models.families import family_for
@@ -120,7 +120,7 @@ def tiny(
     dtype: torch.dtype = torch.float32,
     after: tuple[int, ...] = AFTER,
 ) -> Tiny:
-    """backbone: a key of BACKBONES or KIN, or the model_type of any family."""
+    """backbone: a key of BACKBONES or KIN, or the model_type of any family. bridge: a name, or "block-<mixer>"."""
     raw = (BACKBONES | KIN).get(backbone) or raw_config(backbone)
     family = family_for(raw["model_type"])
     generator = torch.Generator().manual_seed(seed)
@@ -128,9 +128,16 @@ def tiny(
     _draw(model, generator, gain=1.5)
     for block in model.blocks[3:]:
         _calm(block)
-    exits = build_exits(ExitConfig(gate, bridge, after, raw["hidden_size"], 1e-5, bottleneck=16))
+    exits = build_exits(_exit_config(gate, bridge, after, raw["hidden_size"]))
     _draw(exits, generator, gain=2.0)
     return Tiny(raw, model.to(dtype).eval(), exits.to(dtype).eval())
+
+
+def _exit_config(gate: str, bridge: str, after: tuple[int, ...], width: int) -> ExitConfig:
+    bridge, _, mixer = bridge.partition("-")
+    settings = {"lens": BridgeConfig(rank=8), "block": BridgeConfig(width=16, mixer=mixer or "mamba")}
+    own = settings.get(bridge, BridgeConfig())
+    return ExitConfig(gate, bridge, after, width, 1e-5, bottleneck=16, bridge_config=own)
 
 
 def _draw(module: nn.Module, generator: torch.Generator, gain: float) -> None:

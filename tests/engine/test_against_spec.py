@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
 from against_spec import spec_model, spec_request
-from random_models import AFTER, BACKBONES, KIN, tiny
+from random_models import AFTER, BACKBONES, KIN, Tiny, tiny
+from spec import Model as SpecModel
 from spec import Row, finish
 from test_invariants import GATES, PROPAGATIONS, requests
 
 from offramp.engine.sequence import Request
 
 
-def _compare(backbone: str, gate: str, bridge: str, seed: int, count: int) -> None:
-    setup = tiny(backbone, gate, bridge, seed, torch.float64)
-    oracle, engine = spec_model(setup), setup.engine()
-    depths = [*AFTER, 8]
-    for propagation in PROPAGATIONS:
+def compare(setup: Tiny, oracle: SpecModel, propagations: Iterable[str], seed: int, count: int) -> None:
+    engine, depths = setup.engine(), [*AFTER, 8]
+    for propagation in propagations:
         for request in requests(100 + seed, count, propagation):
             row = finish(Row(oracle, spec_request(request, len(AFTER))))
             reply = engine.generate(request)
@@ -32,14 +31,38 @@ def _compare(backbone: str, gate: str, bridge: str, seed: int, count: int) -> No
             torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
 
 
+def _compare(
+    backbone: str,
+    gate: str,
+    bridge: str,
+    seed: int,
+    count: int,
+    propagations: Iterable[str] = PROPAGATIONS,
+) -> None:
+    setup = tiny(backbone, gate, bridge, seed, torch.float64)
+    compare(setup, spec_model(setup), propagations, seed, count)
+
+
 BRIDGES = ("none", "last_block")
+LEARNT = [
+    ("llama", "mlp", "lens"),
+    ("llama", "transformer", "block-gate"),
+    ("mamba2", "mlp", "block-attention"),
+    ("mamba2", "mamba", "block-gate"),
+    ("mamba2-groups", "linear", "block"),
+]
+"""Bridges with weights, those whose trunk is the gate's among them."""
 CASES = [(b, g, br) for b in BACKBONES for g in GATES for br in BRIDGES]
-CASES += [("mamba", "mamba", "last_block"), ("falcon_mamba", "linear", "none")]
+CASES += [("mamba", "mamba", "last_block"), ("falcon_mamba", "linear", "none"), *LEARNT]
 
 
 @pytest.mark.parametrize(("backbone", "gate", "bridge"), CASES)
 def test_engine_equals_specification(backbone: str, gate: str, bridge: str) -> None:
-    _compare(backbone, gate, bridge, seed=CASES.index((backbone, gate, bridge)), count=1)
+    """Each case tries one of the two copies; all are in the slow grid."""
+    number = CASES.index((backbone, gate, bridge))
+    left_out = ("copy_block", "copy_token")[number % 2]
+    tried = [name for name in PROPAGATIONS if name != left_out]
+    _compare(backbone, gate, bridge, seed=number, count=1, propagations=tried)
 
 
 AVERAGE = """
@@ -74,6 +97,15 @@ def test_a_policy_with_memory_rolls_back(
         assert left == row.stats.left > 0
         rejected += row.stats.rejected
     assert propagation != "verify" or rejected > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "gate", "bridge"), LEARNT)
+@pytest.mark.parametrize("seed", range(10))
+def test_engine_equals_specification_with_any_bridge(
+    backbone: str, gate: str, bridge: str, seed: int
+) -> None:
+    _compare(backbone, gate, bridge, seed=2000 + seed, count=4)
 
 
 @pytest.mark.slow

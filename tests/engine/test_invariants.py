@@ -15,19 +15,18 @@ from offramp.engine.sequence import Generation, Request, Sampling
 from offramp.propagation.base import Part
 
 GATES = ("linear", "transformer", "mamba")
-PROPAGATIONS = ("verify", "defer", "project", "skip")
+PROPAGATIONS = ("verify", "defer", "project", "skip", "copy_block", "copy_token")
 POLICIES = (("gate", 0.5), ("confidence", 0.15), ("always", 0.5))
 
 
-SETUPS = [*(f"{b}-{g}" for b in BACKBONES for g in GATES), "falcon_mamba-linear"]
+_PAIRS = [*((b, g) for b in BACKBONES for g in GATES), ("falcon_mamba", "linear")]
+LEARNT = [("mamba2", "mlp", "lens"), ("llama", "mamba", "block"), ("mamba2", "transformer", "block-gate")]
+SETUPS = [(b, g, ("none", "last_block")[i % 2]) for i, (b, g) in enumerate(_PAIRS)] + LEARNT
 
 
-@pytest.fixture(params=SETUPS)
+@pytest.fixture(params=SETUPS, ids="-".join)
 def setup(request: pytest.FixtureRequest) -> Tiny:
-    backbone, _, gate = request.param.rpartition("-")
-    number = SETUPS.index(request.param)
-    bridge = ("none", "last_block")[number % 2]
-    return tiny(backbone, gate, bridge, seed=number)
+    return tiny(*request.param, seed=SETUPS.index(request.param))
 
 
 def requests(seed: int, count: int, propagation: str) -> Iterator[Request]:
@@ -80,11 +79,11 @@ def test_verify_equals_plain(setup: Tiny) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bridge", ["none", "last_block"])
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("bridge", ["none", "last_block", "lens", "block", "block-attention"])
+@pytest.mark.parametrize("gate", [*GATES, "mlp"])
 @pytest.mark.parametrize("backbone", BACKBONES | KIN)
 def test_verify_equals_plain_often(backbone: str, gate: str, bridge: str) -> None:
-    """3,600 sequences over all cases; a failure names the request that reproduces it."""
+    """Random sequences over all cases, 100 a case; a failure names the request that reproduces it."""
     setup = tiny(backbone, gate, bridge, seed=77)
     engine, plain = setup.engine(), setup.plain()
     for request in requests(55, 100, "verify"):

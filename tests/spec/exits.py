@@ -14,12 +14,16 @@ from .model import Block
 
 @dataclass(eq=False)
 class Gate:
-    """sigmoid(out(y + mixer(y))) with y = down(norm(h)). A linear gate has neither `down` nor `mixer`."""
+    """sigmoid(out(y + mixer(y))) with y = down(norm(h)). A linear gate has neither `down` nor `mixer`.
+
+    hidden: instead of a mixer, y is the hidden layer of a perceptron.
+    """
 
     out: Linear  # [1, r]
     norm: RMSNorm | None = None
     down: Linear | None = None  # [r, D]
     mixer: Mixer | None = None
+    hidden: bool = False
 
     def run(self, x_TD: Tensor, state: Any, positions: Sequence[int], cell: bool = False) -> float:
         """Advance over T tokens; the newest one's value in [0, 1]."""
@@ -31,7 +35,8 @@ class Gate:
 
     def _narrow(self, x: Tensor) -> Tensor:
         x = self.norm(x) if self.norm else x
-        return self.down(x) if self.down else x
+        x = self.down(x) if self.down else x
+        return x.clamp(min=0) if self.hidden else x
 
 
 class Bridge:
@@ -53,13 +58,15 @@ class LastBlockBridge(Bridge):
 
 @dataclass(eq=False)
 class LensBridge(Bridge):
-    """A low-rank affine map, h + U(V h) + b."""
+    """A low-rank affine map, h + U(V h) + b, or of the normed h."""
 
     down: Linear  # V, [r, D]
     up: Linear  # U and b, [D, r]
+    norm: RMSNorm | None = None
 
     def run(self, x_TD: Tensor, state: Any, positions: Sequence[int], cell: bool = False) -> Tensor:
-        return x_TD[-1] + self.up(self.down(x_TD[-1]))
+        h_D = x_TD[-1]
+        return h_D + self.up(self.down(self.norm(h_D) if self.norm else h_D))
 
 
 @dataclass(eq=False)
@@ -74,6 +81,24 @@ class BlockBridge(Bridge):
 
     def run(self, x_TD: Tensor, state: Any, positions: Sequence[int], cell: bool = False) -> Tensor:
         return self.block.run(x_TD, state, positions, cell)[-1]
+
+
+@dataclass(eq=False)
+class NarrowBlockBridge(Bridge):
+    """A block at an inner width: h + up(y + mixer(y)) with y = down(norm(h)), as a gate has it."""
+
+    norm: RMSNorm
+    down: Linear  # [r, D]
+    up: Linear  # [D, r]
+    mixer: Mixer  # type: ignore[assignment]
+
+    def run(self, x_TD: Tensor, state: Any, positions: Sequence[int], cell: bool = False) -> Tensor:
+        y_Tr = self._narrow(x_TD) if cell else per_token(self._narrow, x_TD)
+        mix = self.mixer.cell if cell else self.mixer.chunk
+        return x_TD[-1] + self.up((y_Tr + mix(y_Tr, state, positions))[-1])
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        return self.down(self.norm(x))
 
 
 @dataclass(eq=False)
