@@ -51,15 +51,17 @@ def read_json(path: Path, limit: int, error: type[OfframpError]) -> dict[str, An
     return value
 
 
-def in_the_way(folder: Path, files: Collection[str]) -> str:
+def in_the_way(folder: Path, files: Collection[str], beside: Collection[str] = ()) -> str:
     """Why a folder of `files` must not take the place of `folder`, in a few words; "" where it may.
 
-    It may where there is nothing yet, an empty folder, or one that holds exactly these files.
+    It may where there is nothing yet, an empty folder, or one that holds exactly these files, and perhaps others
+    named `beside`.
     """
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         return f"{nearest.name} is a file"
     found = {path.name: path.is_file() for path in folder.iterdir()} if nearest == folder else {}
+    found = {name: is_file for name, is_file in found.items() if name not in beside or not is_file}
     if not found or found == dict.fromkeys(files, True):
         return ""
     more = ", ..." if len(found) > 3 else ""
@@ -67,15 +69,17 @@ def in_the_way(folder: Path, files: Collection[str]) -> str:
 
 
 @contextmanager
-def whole_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
+def whole_folder(folder: Path, files: Collection[str], beside: Collection[str] = ()) -> Iterator[Path]:
     """A temporary folder to fill with `files`; it takes the place of `folder` when the block ends well.
+
+    Files named `beside` that the old folder holds are kept.
 
     Every file is on the disk before the name is: a reader meets the old folder, the new one, or, for the
     moment between the two renames, none; never half of one.
     Raises OfframpError, before anything is written, where something else is in the way.
     """
     folder = Path(folder).resolve()
-    if why := in_the_way(folder, files):
+    if why := in_the_way(folder, files, beside):
         raise OfframpError(f"{folder} is not replaced: {why}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
@@ -83,6 +87,9 @@ def whole_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
     fresh.mkdir()
     try:
         yield fresh
+        for name in beside:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, fresh / name)
         for path in (*fresh.rglob("*"), fresh):
             sync(path)
         _take_place(fresh, folder)

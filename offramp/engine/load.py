@@ -14,6 +14,7 @@ from offramp.exits.untrained import untrained_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import load_model, local_folder
 from offramp.registry import unknown
+from offramp.sharing.hub import fetch_exits, is_hub_id
 from offramp.text import Text
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
@@ -47,20 +48,21 @@ def load(
 ) -> Checkpoint:
     """Load a Hugging Face checkpoint and its exits.
 
-    exits: the name of a set in the checkpoint's `exits/` folder, a folder, "none", "untrained" (exits without gates,
-    for policies that ask none), or None: the checkpoint's own default set if it has any. exits_at: keep only the
+    exits: the name of a set in the checkpoint's `exits/` folder, a folder, a hub id (`owner/name`, or with a revision
+    `owner/name@main`), "none", "untrained" (exits without gates, for policies that ask none), or None: the
+    checkpoint's own default set if it has any. exits_at: keep only the
     exits after these blocks; untrained ones sit there (default: 1/4 to 7/8 of the depth). dtype: f32 or bf16.
     device: cpu, cuda or auto. Raises CheckpointError, ExitsError, UsageError.
     """
     torch_dtype, torch_device = dtype_named(dtype), device_named(device)
     folder = local_folder(path, revision=revision)
     model = load_model(folder, dtype=torch_dtype, device=torch_device)
-    exit_set, info = _exits_for(model, folder, exits, exits_at, torch_dtype, torch_device)
+    exit_set, info = exits_for(model, folder, exits, exits_at, torch_dtype, torch_device)
     text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
     return Checkpoint(folder, model, exit_set, info, text)
 
 
-def _exits_for(
+def exits_for(
     model: Model,
     folder: Path,
     wanted: str | Path | None,
@@ -93,6 +95,7 @@ def _select(exits: ExitSet, info: ExitsInfo, after: Sequence[int]) -> tuple[Exit
 def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:
     """The exits folder meant by `wanted`; None when there is none or none is wanted.
 
+    Local folders win; a hub id `owner/name` or `owner/name@revision` is fetched where no path of that name exists.
     Raises ExitsError when it is named and not there.
     """
     if wanted == "none":
@@ -102,8 +105,11 @@ def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:
     for candidate in (folder / "exits" / str(wanted), Path(wanted)):
         if (candidate / "exits.json").is_file():
             return candidate
+    if is_hub_id(str(wanted)) and not Path(wanted).exists():
+        return fetch_exits(str(wanted))
     raise ExitsError(
-        unknown("exits", str(wanted), exits_of(folder)) + " Or give a folder that holds exits.json."
+        unknown("exits", str(wanted), exits_of(folder))
+        + " Or give a folder that holds exits.json, or a hub id owner/name."
     )
 
 

@@ -33,10 +33,13 @@ __all__ = [
     "check_target",
     "default_positions",
     "load_exits",
+    "read_exits",
     "save_exits",
 ]
 
 CONFIG_FILE, WEIGHTS_FILE = FILES = ("exits.json", "model.safetensors")
+CARD_FILE = "README.md"
+"""What people write beside them, or the hub shows of them: neither read here nor lost."""
 
 
 def check_target(folder: Path) -> Path:
@@ -45,7 +48,7 @@ def check_target(folder: Path) -> Path:
     Raises ExitsError for any other: whatever else it holds would be lost.
     """
     folder = Path(folder).resolve()
-    if why := in_the_way(folder, FILES):
+    if why := in_the_way(folder, FILES, (CARD_FILE,)):
         raise ExitsError(f"{folder} is not an exits folder ({why}); name a new one")
     return folder
 
@@ -57,7 +60,7 @@ def save_exits(exits: ExitSet, info: ExitsInfo, folder: Path) -> None:
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in exits.state_dict().items()}
     text = json.dumps({"config": asdict(exits.config), "info": asdict(info)}, indent=1, allow_nan=False)
-    with whole_folder(check_target(folder), FILES) as fresh:
+    with whole_folder(check_target(folder), FILES, (CARD_FILE,)) as fresh:
         save_file(weights, fresh / WEIGHTS_FILE)
         (fresh / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -76,13 +79,25 @@ def load_exits(
     path = Path(folder) / CONFIG_FILE
     config, info = _read_config(path)
     _refuse_another_backbone(path, config, info, model)
+    return _exits(path, config, model.config.num_blocks, dtype).to(device).eval(), info
+
+
+def read_exits(folder: Path) -> tuple[ExitSet, ExitsInfo]:
+    """The exits of `folder` by themselves, whatever model they belong to. Raises ExitsError as `load_exits` does."""
+    path = Path(folder) / CONFIG_FILE
+    config, info = _read_config(path)
+    return _exits(path, config, None, torch.float32), info
+
+
+def _exits(path: Path, config: ExitConfig, num_blocks: int | None, dtype: torch.dtype) -> ExitSet:
+    """The exits that `config` describes, with the weights beside it."""
     try:
         with shapes_only():
-            exits = build_exits(config, model.config.num_blocks)
+            exits = build_exits(config, num_blocks)
     except UsageError as error:
         raise ExitsError(f"{path}: {error}") from error
     _fill(exits, path.with_name(WEIGHTS_FILE), dtype)
-    return exits.to(device).eval(), info
+    return exits
 
 
 def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
