@@ -1,0 +1,115 @@
+"""A model of `transformers` as ours, over the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from offramp.errors import CheckpointError
+from offramp.models.base import Family, Model
+from offramp.models.families import family_for
+from offramp.models.shapes import shapes_only
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Our model, the parameters it was made from, and the values of those it does not hold themselves but views or
+    copies of (fused or transposed tensors). It holds tensors only, never the model they belong to."""
+
+    model: Model
+    sources: Mapping[str, Tensor]
+    derived: Mapping[str, tuple[int, int]]
+
+    def fits(self, weights: Mapping[str, Tensor]) -> bool:
+        """Whether these are still its parameters, the derived ones unchanged."""
+        same = weights.keys() == self.sources.keys()
+        return (
+            same
+            and all(weights[name] is source for name, source in self.sources.items())
+            and all(_values(weights[name]) == seen for name, seen in self.derived.items())
+        )
+
+
+_TWINS: WeakKeyDictionary[nn.Module, Twin] = WeakKeyDictionary()
+"""Each model's twin, for as long as the model lives."""
+
+
+def model_of(theirs: Any) -> Model:
+    """Our model over the parameters of `theirs`, a causal language model: shared, not copied, wherever both lay
+    them out alike.
+
+    Made once for each object; made again where its parameters were replaced since.
+    Raises CheckpointError for a family, a number format or a quantisation that is not supported.
+    """
+    weights = dict(theirs.named_parameters())
+    twin = _TWINS.get(theirs)
+    if twin is None or not twin.fits(weights):
+        twin = _TWINS[theirs] = _make(theirs, weights)
+    return twin.model
+
+
+@torch.no_grad()
+def _make(theirs: Any, weights: Mapping[str, Tensor]) -> Twin:
+    family = family_for(theirs.config.model_type)
+    _refuse_formats(theirs, weights)
+    config = family.config_from(theirs.config.to_dict())
+    with shapes_only():
+        model = family.build(config)
+    names = _names(model, family)
+    if strange := sorted(names.keys() ^ weights.keys()):
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise CheckpointError(
+            f"{type(theirs).__name__} is no plain {config.model_type}: missing or unused are "
+            f"{', '.join(strange[:3])}{more}; merge adapters first"
+        )
+    derived = {}
+    for stored, whole in weights.items():
+        parts = family.split(stored, whole, config)
+        for name, part in zip(names[stored], parts, strict=True):
+            _put(model, name, part, stored)
+        if parts[0] is not whole:
+            derived[stored] = _values(whole)
+    if config.tie_embeddings:
+        model.head.register_parameter("weight", model.embed.get_parameter("weight"))
+    return Twin(model.eval(), weights, derived)
+
+
+def _names(model: Model, family: Family) -> dict[str, list[str]]:
+    """Their tensor -> our parameters in it. A tied head appears once, as the embedding."""
+    names: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        names.setdefault(family.weight_name(name), []).append(name)
+    return names
+
+
+def _values(weight: Tensor) -> tuple[int, int]:
+    """Another pair after every change of the values: where they lie, and how often they were written in place."""
+    return weight.data_ptr(), weight._version
+
+
+def _refuse_formats(theirs: Any, weights: Mapping[str, Tensor]) -> None:
+    if getattr(theirs, "is_quantized", False):
+        raise CheckpointError("the model is quantised: load it in float32 or bfloat16")
+    for name, weight in weights.items():
+        if weight.is_meta:
+            raise CheckpointError(f"{name} is not in memory: load the model whole, on one device")
+        if weight.dtype not in DTYPES:
+            raise CheckpointError(f"{name} is {weight.dtype}: use model.to(torch.float32) or torch.bfloat16")
+    if len({weight.device for weight in weights.values()}) > 1:
+        raise CheckpointError("the model lies on several devices: load it on one")
+
+
+def _put(model: Model, name: str, weight: Tensor, stored: str) -> None:
+    wanted = model.get_parameter(name).shape
+    if wanted != weight.shape:
+        raise CheckpointError(f"{stored} has shape {list(weight.shape)}; config asks for {list(wanted)}")
+    owner, _, attribute = name.rpartition(".")
+    shared = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight, requires_grad=False)
+    model.get_submodule(owner).register_parameter(attribute, shared)
