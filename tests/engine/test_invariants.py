@@ -63,7 +63,7 @@ def test_the_exact_tier_is_exact_here(setup: Tiny) -> None:
 
 def test_never_equals_no_exits(setup: Tiny) -> None:
     for propagation in PROPAGATIONS:
-        for request in requests(4, 2, propagation):
+        for request in requests(4, 1, propagation):
             never = Request(**{**vars(request), "policy": "never"})
             assert said(setup.engine().generate(never)) == said(setup.plain().generate(request))
 
@@ -107,7 +107,7 @@ def test_defer_drained_equals_one_by_one(setup: Tiny) -> None:
 
 def test_row_does_not_depend_on_its_neighbours(setup: Tiny) -> None:
     """Rows of every propagation share three slots, come and go; each says what it says alone."""
-    asked = [request for name in PROPAGATIONS for request in requests(7, 3, name)]
+    asked = [request for name in PROPAGATIONS for request in requests(7, 2, name)]
     alone = [said(setup.engine().generate(request)) for request in asked]
     random.Random(7).shuffle(order := list(range(len(asked))))
     engine = setup.engine(slots=3)
@@ -176,7 +176,7 @@ def test_seeded_sampling_is_the_same_drafted_or_not(setup: Tiny) -> None:
 def test_lossy_replies_do_leave_and_differ() -> None:
     """So that the equalities above are not equalities of models that never leave."""
     setup = tiny("mamba2", "mamba", seed=3)
-    for name in ("defer", "project", "skip"):
+    for name in ("defer", "project", "skip", "copy_block", "copy_token"):
         request = Request((1, 2, 3), name, "always", run_max=3, max_tokens=40, ignore_eos=True)
         reply, plain = setup.engine().generate(request), setup.plain().generate(request)
         assert {event.depth for event in reply.events} == {AFTER[0], 8}
