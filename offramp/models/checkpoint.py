@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from offramp.errors import CheckpointError
 from offramp.files import sync, write_whole
 from offramp.models.base import Family, Model
-from offramp.models.families import family_for
+from offramp.models.families import family_for, model_types
 from offramp.models.fingerprint import fingerprint
 from offramp.models.folder import local_folder, read_config
 from offramp.models.shapes import shapes_only
 from offramp.models.tensors import SINGLE, read_tensors, tensor_files
+from offramp.models.unsupported import refuse_features
 
 __all__ = ["fingerprint", "load_model", "local_folder", "save_model"]
 
@@ -35,6 +36,7 @@ def load_model(
     """
     folder = local_folder(source, revision)
     raw = read_config(folder)
+    refuse_features(raw, model_types())
     family = family_for(raw["model_type"])
     config = family.config_from(raw)
     files = {name: path for name, path in tensor_files(folder).items() if not name.endswith(family.derived)}
@@ -69,7 +71,7 @@ def _fill(
     model: Model, family: Family, files: dict[str, Path], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Replace every parameter of a model on the meta device by its tensor."""
-    naming = _naming(family, files)
+    naming = naming_of(family, files)
     names = _names(model, naming)
     shapes = {stored: list(weight.shape) for stored, weight in _stored(model, family, naming).items()}
     duplicate = naming("head.weight")
@@ -90,7 +92,7 @@ def _fill(
         _tie(model, copy)
 
 
-def _naming(family: Family, files: Collection[str]) -> Callable[[str], str]:
+def naming_of(family: Family, files: Collection[str]) -> Callable[[str], str]:
     """The family's names, or those of the model without its head (openai-community/gpt2)."""
     if any(name.startswith(family.prefix) for name in files):
         return family.weight_name

@@ -150,6 +150,36 @@ def test_config_that_does_not_fit(folder: Path, fields: dict[str, Any], words: l
     refused(folder, *words)
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model_type": "mixtral", "num_local_experts": 8}, ["'mixtral'", "mixture of experts", "= 8"]),
+        ({"num_experts": 128}, ["mixture of experts", "num_experts = 128"]),
+        (
+            {"model_type": "deepseek_v3", "kv_lora_rank": 512, "n_routed_experts": 256},
+            [
+                "multi-head latent attention (kv_lora_rank = 512)",
+                "mixture of experts (n_routed_experts = 256)",
+            ],
+        ),
+        ({"model_type": "llava", "vision_config": {"a": 1}}, ["vision parts (vision_config = {...})"]),
+        ({"audio_config": {"a": 1}}, ["audio parts"]),
+        ({"model_type": "gemma2", "final_logit_softcapping": 30.0}, ["capped logits", "30.0"]),
+        ({"model_type": "t5", "is_encoder_decoder": True}, ["an encoder"]),
+        ({"use_bidirectional_attention": True}, ["attention to later tokens"]),
+    ],
+)
+def test_features_that_no_family_has(folder: Path, fields: dict[str, Any], words: list[str]) -> None:
+    """Named before the model_type is looked up, with what is supported."""
+    edit_config(folder, **fields)
+    refused(folder, *words, "not supported", "sliding-window attention", "llama, mamba")
+
+
+def test_features_that_are_switched_off(folder: Path) -> None:
+    edit_config(folder, num_local_experts=1, num_experts=0, vision_config=None, is_encoder_decoder=False)
+    load_model(folder)
+
+
 LARGE = 1 << 20
 
 

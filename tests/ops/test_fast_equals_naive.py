@@ -11,7 +11,15 @@ from torch import Tensor
 from offramp.ops.attention import attend, attend_naive
 from offramp.ops.attention_cached import attend_cached
 from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window
-from offramp.ops.norm import gated_group_norm, gated_group_norm_naive, rms_norm, rms_norm_naive
+from offramp.ops.norm import (
+    CentredRMSNorm,
+    gated_group_norm,
+    gated_group_norm_naive,
+    layer_norm,
+    layer_norm_naive,
+    rms_norm,
+    rms_norm_naive,
+)
 from offramp.ops.rope import Rope, rotate, rotate_naive
 from offramp.ops.scan import scan_read, scan_update, selective_scan, selective_scan_naive
 from offramp.ops.ssd import ssd, ssd_naive, ssm_read, ssm_update
@@ -39,6 +47,21 @@ def test_rms_norm() -> None:
         lambda x, w: rms_norm(x, w, 1e-5),
         lambda x, w: rms_norm_naive(x, w, 1e-5),
         [random(3, 24), random(24)],
+    )
+
+
+def test_centred_rms_norm() -> None:
+    norm = CentredRMSNorm(24, 1e-5).double()
+    norm.weight.data.copy_(random(24).detach())
+    x = random(3, 24)
+    torch.testing.assert_close(norm(x), rms_norm_naive(x, 1 + norm.weight, 1e-5), rtol=1e-9, atol=1e-9)
+
+
+def test_layer_norm() -> None:
+    same(
+        lambda x, w, b: layer_norm(x, w, b, 1e-5),
+        lambda x, w, b: layer_norm_naive(x, w, b, 1e-5),
+        [random(3, 24), random(24), random(24, seed=1)],
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from offramp.ops.attention_cached import attend_cached
 from offramp.ops.conv import conv_tokens
-from offramp.ops.norm import gated_group_norm, rms_norm
+from offramp.ops.norm import gated_group_norm, layer_norm, rms_norm
 from offramp.ops.rope import Rope, rotate
 from offramp.ops.rowwise import rowwise
 
@@ -53,6 +53,7 @@ def test_norms_and_products(width: int, dtype: torch.dtype) -> None:
     weight, matrix = random(width, dtype=dtype, seed=1), random(3 * width + 5, width, dtype=dtype, seed=2)
     row = random(width, dtype=dtype)
     same_everywhere(lambda x: rms_norm(x, weight, 1e-5), row)
+    same_everywhere(lambda x: layer_norm(x, weight, weight.flip(0), 1e-5), row)
     same_everywhere(lambda x: F.linear(x, matrix), row)
     for groups in (1, 2, 8):
         same_everywhere(lambda x, groups=groups: gated_group_norm(x, x.flip(-1), weight, groups, 1e-5), row)

@@ -13,11 +13,15 @@ def all_families() -> list[Family]:
     return [registry.find(__name__, name, base)() for name in registry.names(__name__)]
 
 
+def model_types() -> list[str]:
+    """Every "model_type" that some family loads, sorted."""
+    return sorted(name for family in all_families() for name in family.model_types)
+
+
 def family_for(model_type: str) -> Family:
     """The family that loads `model_type`. Raises CheckpointError listing those there are."""
-    families = all_families()
-    for family in families:
+    for family in all_families():
         if model_type in family.model_types:
             return family
-    known = sorted(name for family in families for name in family.model_types)
-    raise CheckpointError(f"unsupported model family: {registry.unknown('model_type', model_type, known)}")
+    known = registry.unknown("model_type", model_type, model_types())
+    raise CheckpointError(f"unsupported model family: {known}")
