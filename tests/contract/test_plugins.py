@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import test_grid
-from checks import contract, hold_to
+from checks import hold_to_contract
 
 from offramp import registry
 from offramp.engine.engine import Engine
@@ -105,11 +105,9 @@ class Alternating(Family):
 @pytest.mark.parametrize("folder", SOURCES)
 def test_a_made_up_plug_in_keeps_the_contract(folder: str, add_file: AddFile, tmp_path: Path) -> None:
     """What the tests of the contract do for the files there are, they do for one more."""
-    checks = contract(folder)
-    assert checks or folder == PROPAGATIONS, "the grid alone tests propagations"
     add_file(folder, "made_up", SOURCES[folder])
     assert "made_up" in registry.names(folder)
-    hold_to(checks, "made_up", tmp_path)
+    assert hold_to_contract("made_up", tmp_path) >= (4 if folder != PROPAGATIONS else 0)
 
 
 @pytest.mark.parametrize("folder", [GATES, BRIDGES, PROPAGATIONS, FAMILIES])
