@@ -15,6 +15,8 @@ from rich.console import Console
 
 from offramp.cli.streaming import JsonLines, ShadedText, Summary, show
 from offramp.engine.sequence import Stats, TokenEvent
+from offramp.policies.base import ExitPolicy
+from offramp.registry import find, names
 
 FEW = ("--max-tokens", "6")
 
@@ -52,9 +54,48 @@ def test_json_lines_fold_to_the_reply(run: Any, checkpoint: Path) -> None:
 
 def test_every_propagation_and_policy_runs(run: Any, checkpoint: Path) -> None:
     for propagation in ("verify", "defer", "project", "skip"):
-        for policy in ("gate", "confidence", "always", "never"):
+        for policy in ("gate", "confidence"):
             options = ("--propagation", propagation, "--policy", policy, "--threshold", "0.3,0.6")
             assert run("generate", checkpoint, "hello", *FEW, *options).code == 0
+
+
+@pytest.mark.parametrize("policy", names("offramp.policies"))
+def test_every_policy_has_a_threshold_of_its_own(run: Any, checkpoint: Path, policy: str) -> None:
+    assert run("generate", checkpoint, "hello", "--max-tokens", "3", "--policy", policy).code == 0
+
+
+def test_the_help_says_what_each_policy_holds_against_the_threshold(run: Any) -> None:
+    said = " ".join(run("generate", "--help").out.replace("│", " ").split())
+    for name in names("offramp.policies"):
+        line = (find("offramp.policies", name, ExitPolicy).__doc__ or "").partition("\n")[0]
+        assert f"• {name}: {line}" in said
+
+
+def test_exits_that_were_never_trained(run: Any, bare_checkpoint: Path) -> None:
+    """Drafts of a model's own early layers: the full model's text, some of it drafted; nothing to be trained first."""
+    untrained = ("generate", bare_checkpoint, "hello", *FEW, "--exits", "untrained")
+    drafted = run(*untrained, "--exits-at", "1,3", "--policy", "confidence", "--threshold", "0")
+    assert drafted.code == 0 and drafted.out == run("generate", bare_checkpoint, "hello", *FEW).out
+    assert "left after block  1   3  of 4" in drafted.err and "no exits" not in drafted.err
+    assert run(*untrained, "--policy", "always", "--propagation", "skip").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            [],
+            "policy gate asks the exits' gates, and untrained exits have none. Policies that work with them: always",
+        ),
+        (["--policy", "budget"], "policy budget asks"),
+        (["--policy", "margin", "--exits-at", "4"], "from 1 to 3, for a model of 4; got (4,)"),
+        (["--policy", "margin", "--exits-at", "0"], "from 1; got (0,)"),
+        (["--policy", "margn"], "Did you mean 'margin'"),
+    ],
+)
+def test_impossible_untrained_exits(run: Any, bare_checkpoint: Path, options: list[str], said: str) -> None:
+    result = run("generate", bare_checkpoint, "hello", "--exits", "untrained", *options)
+    assert (result.code, result.out) == (2, "") and said in result.err
 
 
 def test_verify_prints_the_full_model_s_text(run: Any, checkpoint: Path) -> None:
@@ -102,6 +143,12 @@ def test_a_full_disk_is_one_line(checkpoint: Path) -> None:
         (["--threshold", "1.5"], 2, "threshold is 1.5"),
         (["--threshold", "0.1,0.2,0.3"], 2, "3 thresholds for 2 exits"),
         (["--policy", "gat"], 2, "Did you mean 'gate'"),
+        (
+            ["--policy", "calmly"],
+            2,
+            "Did you mean 'calm'? Available: always, budget, calm, confidence, entropy",
+        ),
+        (["--policy", "budget", "--threshold", "0.1,0.2"], 2, "one mean depth; give one threshold"),
         (["--propagation", "verfy"], 2, "Did you mean 'verify'"),
         (["--exits", "linea"], 1, "Did you mean 'linear'"),
         (["--exits-at", "3"], 2, "1, 2"),

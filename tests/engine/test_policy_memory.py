@@ -17,7 +17,7 @@ from offramp.engine.sequence import Request
 from offramp.policies.base import ExitPolicy, Memory, Signal
 
 PROPAGATIONS = ("verify", "defer", "project", "skip")
-REMEMBERING = {"patience": 0.4, "budget": 0.6}
+REMEMBERING = {"patience": 0.4, "budget": 0.4}
 THRESHOLDS = {
     "margin": 0.1,
     "entropy": 0.2,
