@@ -24,6 +24,18 @@ RAW: dict[str, dict[str, Any]] = {
     ),
     "gpt_neox": dict(hidden_size=32, num_attention_heads=4, intermediate_size=48),
     "gpt2": dict(hidden_size=32, num_attention_heads=4),
+    "bamba": dict(
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        attn_layer_indices=[1],
+        max_position_embeddings=128,
+        mamba_n_heads=8,
+        mamba_d_head=8,
+        mamba_d_state=16,
+        mamba_n_groups=2,
+    ),
     "mamba2": dict(hidden_size=32, num_heads=8, head_dim=8, state_size=16, n_groups=2),
 }
 
