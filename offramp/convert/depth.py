@@ -11,8 +11,10 @@ from typing import Any
 from offramp.convert.source import Source
 from offramp.errors import CheckpointError, UsageError
 from offramp.models.base import Model
-from offramp.models.families import family_for
+from offramp.models.checkpoint import naming_of
+from offramp.models.families import family_for, model_types
 from offramp.models.shapes import shapes_only
+from offramp.models.unsupported import refuse_features
 
 COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Where a config.json says how many blocks there are; some say it twice."""
@@ -25,9 +27,10 @@ INDICES = ("attn_layer_indices",)
 def truncate(source: Source, depth: int) -> Source:
     """The model of the first `depth` blocks, without exits.
 
-    Raises UsageError for a depth outside 1 .. blocks - 1, CheckpointError for a family that is not known.
+    Raises UsageError for a depth outside 1 .. blocks - 1, CheckpointError for a family or feature that is not known.
     """
-    family = family_for(str(source.config.get("model_type")))
+    refuse_features(dict(source.config), model_types())
+    family = family_for(source.config["model_type"])
     blocks = family.config_from(dict(source.config)).num_blocks
     if not 1 <= depth < blocks:
         raise UsageError(f"a depth of {depth} is outside 1 to {blocks - 1}: this model has {blocks} blocks")
@@ -37,8 +40,9 @@ def truncate(source: Source, depth: int) -> Source:
         raise CheckpointError("config.json does not say the number of blocks under a name that is known")
     with shapes_only():
         model: Model = family.build(cut)
-    names = {family.weight_name(name) for name, _ in model.named_parameters()}
-    names |= {family.weight_name("head.weight")} & source.tensors.keys()  # a tied head that is stored as well
+    naming = naming_of(family, source.tensors)
+    names = {naming(name) for name, _ in model.named_parameters()}
+    names |= {naming("head.weight")} & source.tensors.keys()  # a tied head that is stored as well
     if missing := names - source.tensors.keys():
         raise CheckpointError(f"missing in the checkpoint: {min(missing)}")
     tensors = {name: tensor for name, tensor in source.tensors.items() if name in names}

@@ -141,8 +141,8 @@ def write(source: Source, path: Path) -> None:
     header = header_of(source.config)
     parts = list(layout(header))
     wanted = {part.name: part for part in parts if part is not ROPE}
-    extra = {"lm_head.weight"} if header.tied else set()  # a copy of the embedding
-    if wrong := source.tensors.keys() - extra ^ wanted.keys():
+    copy = {"lm_head.weight"} if header.tied else set()  # of the embedding
+    if wrong := source.tensors.keys() - copy ^ wanted.keys():
         raise CheckpointError(f"tensor {min(wrong)} does not fit config.json: llama2.c has no place for it")
     with whole_file(path) as file:
         file.write(header.to_bytes())

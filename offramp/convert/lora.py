@@ -173,6 +173,7 @@ def _own(config: Mapping[str, Any], key: str, patterns: str, module: str) -> dic
             raise CheckpointError(
                 f"{CONFIG}: {patterns} has {pattern!r}; only names of modules are supported"
             )
-        if module == pattern[1:] if pattern.startswith("^") else _named(module, pattern):
+        whole = pattern.removeprefix("^")
+        if module == whole or (whole == pattern and _named(module, pattern)):
             return {key: value}
     return {key: config.get(key)}

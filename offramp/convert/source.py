@@ -15,6 +15,7 @@ from torch import Tensor
 
 from offramp.errors import CheckpointError
 from offramp.files import SMALL, read_json
+from offramp.models.families import all_families
 from offramp.models.folder import read_config
 from offramp.models.tensors import open_tensors, tensor_files
 
@@ -62,7 +63,7 @@ class LazyTensor:
 class Source:
     """config.json, the tensors by their names in Hugging Face's layout, and the files beside them.
 
-    files: by their path in the folder; a `Path` is copied, a text written.
+    files: by their path in the folder; a `Path` is copied, anything else written.
     """
 
     config: Mapping[str, Any]
@@ -76,12 +77,17 @@ class Source:
 
 
 def from_folder(folder: Path) -> Source:
-    """The checkpoint in `folder`, of any family. Raises CheckpointError as loading it would."""
+    """The checkpoint in `folder`, of any family, without tensors that follow from the config.
+
+    Raises CheckpointError as loading it would.
+    """
     read_config(folder)  # for what it refuses; the file itself is carried over as it stands
     config = read_json(folder / "config.json", SMALL, CheckpointError)
     names: dict[Path, list[str]] = {}
+    derived = _derived(config["model_type"])
     for name, path in tensor_files(folder).items():
-        names.setdefault(path, []).append(name)
+        if not name.endswith(derived):
+            names.setdefault(path, []).append(name)
     tensors = {
         name: tensor for path, inside in names.items() for name, tensor in lazy_tensors(path, inside).items()
     }
@@ -106,6 +112,12 @@ def _lazy(file: Any, path: Path, name: str) -> LazyTensor:
             return tensor
 
     return LazyTensor(tuple(found.get_shape()), DTYPES[kind], read)
+
+
+def _derived(model_type: str) -> tuple[str, ...]:
+    """Endings of tensors that the family does not read; none where it is not known."""
+    known = (family.derived for family in all_families() if model_type in family.model_types)
+    return next(known, ())
 
 
 def _companions(folder: Path) -> dict[str, Path]:

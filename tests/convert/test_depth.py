@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from offramp.convert.depth import truncate
+from offramp.convert.dtypes import cast
 from offramp.convert.source import from_folder
 from offramp.convert.write import write_folder
 from offramp.errors import CheckpointError, UsageError
@@ -67,3 +69,16 @@ def test_families_that_are_not_known(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "opt"}))
     with pytest.raises(CheckpointError, match="opt"):
         truncate(from_folder(tmp_path), 1)
+
+
+def test_names_without_the_prefix_of_a_model_with_a_head(tmp_path: Path) -> None:
+    """openai-community/gpt2 writes `h.0...`, and masks that follow from the config."""
+    tiny.make("gpt2", tmp_path / "whole")
+    file = tmp_path / "whole" / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
+    tensors |= {f"h.{i}.attn.masked_bias": torch.tensor(-1e9) for i in range(2)}
+    save_file(tensors, file, metadata={"format": "pt"})
+    write_folder(cast(truncate(from_folder(tmp_path / "whole"), 1), "f16"), tmp_path / "cut")
+    whole, cut, tokens = load_model(tmp_path / "whole"), load_model(tmp_path / "cut"), tiny.tokens(2, 9)
+    lens = whole.logits(whole.hidden_states(tokens)[1])
+    assert (cut(tokens) - lens).abs().max() < 1e-2 * lens.abs().max()

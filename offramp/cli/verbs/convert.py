@@ -19,9 +19,13 @@ def convert(
 ) -> None:
     """Write a checkpoint in another form: number format, shards, adapter merged, from and to llama2.c.
 
-    `offramp convert stories15M.bin stories15M --tokenizer tokenizer.bin` makes of llama2.c's file (version 0) a
-    folder for `offramp generate`; `offramp convert base merged --lora adapter --dtype bf16 --max-shard-size 2GB`
-    merges a LoRA adapter. One tensor is in memory at a time. Nothing that exists is replaced.
+    One tensor is in memory at a time, and nothing that exists is replaced. From llama2.c's file (version 0) to a
+    folder for `offramp generate`, and a LoRA adapter merged:
+
+    ```
+    offramp convert stories15M.bin stories15M --tokenizer tokenizer.bin
+    offramp convert base merged --lora adapter --dtype bf16 --max-shard-size 2GB
+    ```
 
     Parameters
     ----------

@@ -8,9 +8,12 @@ from pathlib import Path
 def export(model: str, out: Path, /, *, depth: int) -> None:
     """Write the first blocks of a model as a checkpoint of its own, to draft for the whole one in any engine.
 
-    `offramp export llama-8b llama-8b-first-8 --depth 8` keeps 8 blocks, the norm and the head: a plain Hugging
-    Face checkpoint with the same tokenizer, for the draft model of transformers, vLLM or llama.cpp. Its logits are
-    the logit lens of the whole model at that depth.
+    It keeps these blocks, the norm, the head and the tokenizer: a plain Hugging Face checkpoint for the draft model
+    of transformers, vLLM or llama.cpp. Its logits are the logit lens of the whole model at that depth.
+
+    ```
+    offramp export llama-8b llama-8b-first-8 --depth 8
+    ```
 
     Parameters
     ----------
