@@ -24,7 +24,7 @@ SAMPLES: dict[str, Callable[[int], Mixer]] = {
     "attention-window": lambda width: Attention(width, heads=4, kv_heads=2, head_dim=32, window=7),
     "attention-without-positions": lambda width: Attention(width, heads=2, head_dim=16, rope=None),
     "mamba": lambda width: Mamba(width, 5 * 32),
-    "mamba-biases": lambda width: Mamba(width, 3 * 24, state=8, rank=3, taps=3, bias=True, conv_bias=False),
+    "mamba-odd-sizes": lambda width: Mamba(width, 69, state=7, rank=3, taps=3, bias=True, conv_bias=False),
     "mamba-norms": lambda width: Mamba(width, 4 * 37, rank=11, rms_eps=1e-6),
     "mamba2": lambda width: Mamba2(width, 5 * 32, head_dim=32, state=64),
     "mamba2-wide-state": lambda width: Mamba2(width, 3 * 48, head_dim=48, state=128, bias=True),
