@@ -1,0 +1,214 @@
+"""What a generation cost in bytes and FLOPs, from the counts of the engine and what each part really touches.
+
+Nothing is declared: every verb of every part runs once on the meta device, where tensors have shapes and no numbers,
+and is watched. So a new mixer, gate, bridge or block has its true cost the moment it exists, and what `advance` leaves
+out is left out. Padding is not counted: it is the exact tier's, not the method's. Nor is the embedding's one row.
+
+Shapes: R rows, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from offramp.engine.sequence import Stats
+from offramp.exits.base import Exit
+from offramp.mixers.base import CELL, Mixer, State
+from offramp.models.base import Model
+
+Costs = dict[str, dict[str, "Cost"]]
+"""By part ("blocks.3", "exits.0.gate", "exits.0.bridge", "head") and verb."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """weight_bytes: of parameters, read once a pass. state_bytes: of the sequence's memory, read and written.
+
+    flops: of matrix products, attention and convolutions, two a multiply-add. pointwise: results of elementwise
+    operations, and terms of sums; the SSM's update is made of them.
+    """
+
+    weight_bytes: int = 0
+    state_bytes: int = 0
+    flops: int = 0
+    pointwise: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.weight_bytes + other.weight_bytes,
+            self.state_bytes + other.state_bytes,
+            self.flops + other.flops,
+            self.pointwise + other.pointwise,
+        )
+
+    def times(self, passes: int, tokens: int) -> Cost:
+        """Of so many passes over so many tokens: a chunk reads weights and state once, and computes for each token."""
+        return Cost(
+            self.weight_bytes * passes,
+            self.state_bytes * passes,
+            self.flops * tokens,
+            self.pointwise * tokens,
+        )
+
+
+def run_cost(stats: Stats, costs: Costs) -> Cost:
+    """Of a finished generation's decoding, prompt apart. costs: `part_costs` of the model and exits that ran."""
+    total = costs["head"]["run"].times(stats.head_passes, stats.head_rows)
+    for name, work in stats.work.items():
+        for verb, passes in work.passes.items():
+            total += costs[name][verb].times(passes, work.tokens[verb])
+    return total
+
+
+@torch.no_grad()
+def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Costs:
+    """One token's cost in each verb of each part, after `context` tokens (attention's grows with them).
+
+    The run of an exit, its gate and its bridge together, stands under its gate.
+    """
+    embedded_11D = model.embed(torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device))
+    x_11D = torch.empty_like(embedded_11D, device="meta")
+    known: dict[object, dict[str, Cost]] = {}
+
+    def of(module: Any) -> dict[str, Cost]:
+        """Equal blocks are watched once."""
+        key = _description(module)
+        if key not in known:
+            known[key] = _verbs(_on_meta(module), x_11D, context)
+        return known[key]
+
+    costs = {f"blocks.{i}": of(block) for i, block in enumerate(model.blocks)}
+    for i, exit in enumerate(exits):
+        run = {"run": _exit_run(_on_meta(exit), x_11D, context)}
+        costs[f"exits.{i}.gate"] = of(exit.gate) | run
+        costs[f"exits.{i}.bridge"] = {verb: cost for verb, cost in of(exit.bridge).items() if verb != "run"}
+    costs["head"] = {"run": _watched(lambda h: h.head(h.norm(x_11D)), _on_meta(_Top(model)))}
+    return costs
+
+
+class _Top(nn.Module):
+    """The norm and head alone."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.norm, self.head = model.norm, model.head
+
+
+def _verbs(module: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
+    """A block's, gate's or bridge's cost of one token in each verb that `propagation.base.Part` counts."""
+    mixer: Mixer = module.mixer
+    state = _after(context, module, x_11D)
+    found = {
+        "run": _watched(lambda m: m(x_11D, state, [0], [1]), module, state),
+        "advance": _watched(lambda m: m.advance(x_11D, state, [0], [1]), module, state),
+    }
+    if mixer.entry_kind is not None:
+        source = copy.deepcopy(state)
+        module.advance(x_11D, source, [0], [1])
+        found["copy_entries"] = _watched(
+            lambda m: m.mixer.copy_entries(state, [0], [1], source), module, state, source
+        )
+        found["repeat_entry"] = _watched(lambda m: m.mixer.repeat_entry(state, [0], [1]), module, state)
+    return found
+
+
+def _exit_run(exit: Exit, x_11D: Tensor, context: int) -> Cost:
+    states = [_after(context, part, x_11D) for part in (exit.gate, exit.bridge)]
+    return _watched(lambda e: e(x_11D, *states, [0], [1]), exit, *states)
+
+
+def _after(context: int, module: Any, x_11D: Tensor) -> State:
+    """A slot's state after so many tokens, in cells as the engine runs prompts. Without entries it stays one size."""
+    state = module.mixer.init_state(1, context + CELL)
+    if module.mixer.entry_kind is None:
+        return state
+    for start in range(0, context, CELL):
+        module.prefill(x_11D.expand(1, min(CELL, context - start), -1), state, [0])
+    return state
+
+
+def _watched(verb: Callable[[Any], object], module: nn.Module, *states: State) -> Cost:
+    """What the verb of the module touches; the first state is left as it was."""
+    watch = _Watch(module.parameters(), [part for state in states for part in vars(state).values()])
+    with watch:
+        verb(module)
+    mixer = getattr(module, "mixer", None)
+    if states and isinstance(mixer, Mixer):
+        mixer.rollback(states[0], [0])
+    return watch.cost()
+
+
+class _Watch(TorchDispatchMode):
+    """Notes which parts of parameters and states operations read or write, and counts what they compute."""
+
+    def __init__(self, weights: Iterable[Tensor], memory: Sequence[object]) -> None:
+        super().__init__()
+        self.weights = {_storage(weight) for weight in weights}
+        self.memory = {_storage(part) for part in memory if isinstance(part, Tensor) and part.is_meta}
+        self.touched: set[tuple[int, int, int]] = set()
+        self.flops = self.pointwise = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return out
+        for tensor in _tensors([args, kwargs or {}]):
+            picked = out if func._overloadpacket is torch.ops.aten.index and tensor is args[0] else tensor
+            self.touched.add((_storage(tensor), int(tensor.storage_offset()), _bytes(picked)))
+        if func._overloadpacket in flop_registry:
+            self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        elif func._overloadpacket is torch.ops.aten.sum:
+            self.pointwise += args[0].numel()
+        elif torch.Tag.pointwise in func.tags and isinstance(out, Tensor):
+            self.pointwise += out.numel()
+        return out
+
+    def cost(self) -> Cost:
+        weights, memory = (
+            sum(size for storage, _, size in self.touched if storage in known)
+            for known in (self.weights, self.memory)
+        )
+        return Cost(weights, memory, self.flops, self.pointwise)
+
+
+def _bytes(tensor: Tensor) -> int:
+    """Of its elements, those that only repeat others left out."""
+    sizes = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
+    return math.prod(sizes) * tensor.element_size()
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(nested: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(nested) if isinstance(leaf, Tensor)]
+
+
+def _on_meta(module: nn.Module) -> Any:
+    """The module without its numbers; they are never copied."""
+    tensors = [*module.parameters(), *module.buffers()]
+    empty = {id(t): torch.empty_like(t, device="meta") for t in tensors}
+    for tensor in module.parameters():
+        empty[id(tensor)] = nn.Parameter(empty[id(tensor)], requires_grad=False)
+    return copy.deepcopy(module, empty)
+
+
+def _description(module: nn.Module) -> object:
+    """All that a cost can depend on: the kinds of the modules inside, their shapes and settings."""
+    settings = [
+        (type(inner), sorted((name, repr(value)) for name, value in vars(inner).items() if name[0] != "_"))
+        for inner in module.modules()
+    ]
+    return repr((settings, [(weight.shape, weight.dtype) for weight in module.parameters()]))
