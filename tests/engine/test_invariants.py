@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,17 @@ POLICIES = (("gate", 0.5), ("confidence", 0.15), ("always", 0.5))
 
 
 _PAIRS = [*((b, g) for b in BACKBONES for g in GATES), ("falcon_mamba", "linear")]
+SETUPS = [(b, g, ("none", "last_block")[i % 2]) for i, (b, g) in enumerate(_PAIRS)]
 LEARNT = [("mamba2", "mlp", "lens"), ("llama", "mamba", "block"), ("mamba2", "transformer", "block-gate")]
-SETUPS = [(b, g, ("none", "last_block")[i % 2]) for i, (b, g) in enumerate(_PAIRS)] + LEARNT
+"""Bridges with weights; test_bridges.py asks the same of them in short, contract/test_grid.py of every pair."""
+SETUPS += LEARNT
 
 
-@pytest.fixture(params=SETUPS, ids="-".join)
+def _param(names: tuple[str, str, str]) -> Any:
+    return pytest.param(names, id="-".join(names), marks=[pytest.mark.slow] if names in LEARNT else [])
+
+
+@pytest.fixture(params=map(_param, SETUPS))
 def setup(request: pytest.FixtureRequest) -> Tiny:
     return tiny(*request.param, seed=SETUPS.index(request.param))
 
