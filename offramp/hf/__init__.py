@@ -10,7 +10,14 @@ Its logits processors, stopping criteria and streamers apply; under `verify` the
 own. The weights are not copied. Nothing else of the package imports transformers.
 """
 
-from offramp.hf.decoder import Decoder, EarlyExits
-from offramp.hf.generation import generate
+from offramp.errors import UsageError
+
+try:
+    from offramp.hf.decoder import Decoder, EarlyExits
+    from offramp.hf.generation import generate
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("transformers"):
+        raise
+    raise UsageError("offramp.hf needs the library transformers: pip install 'offramp[hf]'.") from error
 
 __all__ = ["Decoder", "EarlyExits", "generate"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers.generation import GenerateDecoderOnlyOutput
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from offramp.engine.engine import Engine
 from offramp.engine.load import exits_for
@@ -102,12 +102,10 @@ class Decoder:
         sampling = self._sampling(generation_config.do_sample)
         end = stopping_criteria.max_length or model_of(model).config.context_length
         watch.run(self._engine(model, rows, sampling, logits_processor, end))
-        ids_BT = padded(rows, pad, input_ids.device)
-        return (
-            GenerateDecoderOnlyOutput(sequences=ids_BT)
-            if generation_config.return_dict_in_generate
-            else ids_BT
-        )
+        ids_BT = cast(torch.LongTensor, padded(rows, pad, input_ids.device))
+        if generation_config.return_dict_in_generate:
+            return GenerateDecoderOnlyOutput(sequences=ids_BT)
+        return ids_BT
 
     def _sampling(self, do_sample: bool) -> Sampling:
         """Temperature and filters are among the processors."""

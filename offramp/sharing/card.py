@@ -30,6 +30,7 @@ def make_card(exits: ExitSet, info: ExitsInfo, name: str, license: str, base_mod
         )
     if base_model is not None and not HUB_ID.fullmatch(base_model):
         raise UsageError(f"base model {base_model!r} is no hub id owner/name.")
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if base_model else {}
     data = ModelCardData(
         license=license,
         library_name="offramp",
@@ -38,7 +39,7 @@ def make_card(exits: ExitSet, info: ExitsInfo, name: str, license: str, base_mod
         tags=["early-exit", info.model_type, f"gate-{exits.config.gate}", f"bridge-{exits.config.bridge}"],
         model_name=name.rpartition("/")[2],
         eval_results=list(_results(info)) or None,
-        **({"base_model_relation": "adapter"} if base_model else {}),
+        **relation,
     )
     body = "\n\n".join(_sections(exits, info, name, base_model))
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}\n"))

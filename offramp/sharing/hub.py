@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path, PurePath
+from typing import cast
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -21,10 +22,8 @@ from offramp.models.folder import HUB_ID
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
 LIMITS = {CONFIG_FILE: SMALL, CARD_FILE: SMALL, WEIGHTS_FILE: 4 << 30}
 """Bytes. Five full-width Mamba-2 gates for a model of 7B are about 2 GiB in float32."""
-ERRORS = (
-    *HfHubHTTPError.__bases__,
-    ValueError,
-)  # every error of the connection (httpx's), of files, of names
+ERRORS = cast(tuple[type[Exception], ...], (*HfHubHTTPError.__bases__, ValueError))
+"""Whatever can go wrong with the connection (an HTTPError of the client in use), with files, with names."""
 
 
 def is_hub_id(text: str) -> bool:
