@@ -147,6 +147,10 @@ def _watched(verb: Callable[[Any], object], module: nn.Module, *states: State) -
     return watch.cost()
 
 
+_NEW = {getattr(torch.ops.aten, name) for name in ("new_zeros", "new_empty", "zeros_like", "empty_like")}
+"""These ask a tensor for its type alone."""
+
+
 class _Watch(TorchDispatchMode):
     """Notes which parts of parameters and states operations read or write, and counts what they compute."""
 
@@ -161,7 +165,7 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func.is_view:
+        if func.is_view or func._overloadpacket in _NEW:
             return out
         for tensor in _tensors([args, kwargs or {}]):
             picked = out if func._overloadpacket is torch.ops.aten.index and tensor is args[0] else tensor

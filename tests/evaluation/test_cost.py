@@ -70,6 +70,8 @@ def test_mamba2_by_hand() -> None:
     assert block["run"].flops == 2 * (Z + XBC_DT + OUT)
     assert block["advance"].weight_bytes == F32 * (XBC_DT + CONV + 2 * 2 + 16)
     assert block["advance"].flops == 2 * XBC_DT
+    state = F32 * (2 * 16 * 8)  # read, and written as the other of two; the window and the ring are less
+    assert 2 * state < block["advance"].state_bytes == block["run"].state_bytes < 4 * state
     assert set(block) == {"run", "advance"}, "a copy costs a Mamba block nothing"
     assert costs["head"]["run"] == Cost(F32 * (30 * 16 + 16), 0, 2 * 30 * 16, costs["head"]["run"].pointwise)
 

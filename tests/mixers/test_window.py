@@ -175,3 +175,23 @@ def test_without_an_entry_of_its_own_a_token_passes_unseen() -> None:
     state = poisoned_state_of(mixer)
     mixer.repeat_entry(state, [SLOT], [2])
     assert (state.position[SLOT], state.written(SLOT)) == (2, 0)
+
+
+@pytest.mark.parametrize("window", [1, 16])
+@torch.inference_mode()
+def test_the_last_own_entry_is_never_forgotten(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies in a row, as many as there may be, while the buffer gets full and older entries are dropped."""
+    mixer = make(window)
+    short, whole = states(mixer, monkeypatch)
+    size, x_TD = short.k.shape[1], hidden(LENGTH, WIDTH, torch.float32)
+    for state in (short, whole):
+        for start in range(0, size - 7, RUN_LIMIT):
+            count = min(RUN_LIMIT, size - 7 - start)
+            push(mixer, state, x_TD[start : start + count])
+            mixer.commit(state, [SLOT], [count])
+        for _ in range(RUN_LIMIT - 1):
+            mixer.repeat_entry(state, [SLOT], [1])
+            mixer.commit(state, [SLOT], [1])
+        assert state.last_own(SLOT) == size - 8
+    assert short.oldest[SLOT] > 0
+    assert_same(mixer.snapshot(short, SLOT), mixer.snapshot(whole, SLOT))
