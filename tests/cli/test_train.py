@@ -36,6 +36,26 @@ def test_the_bridge_is_part_of_the_set_s_name(run: Any, bare_checkpoint: Path, d
     assert (bare_checkpoint / "exits" / "linear-last_block" / "exits.json").is_file()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--gate", "mlp", "--bridge", "lens", "--bridge-rank", "4"),
+        ("--gate", "linear", "--bridge", "block", "--bridge-width", "8", "--bridge-mixer", "attention"),
+        ("--gate", "mamba", "--bottleneck", "8", "--bridge", "block", "--share-trunk"),
+    ],
+)
+def test_bridges_are_trained_and_used(
+    run: Any, bare_checkpoint: Path, data: Path, options: tuple[str, ...]
+) -> None:
+    result = run("train", bare_checkpoint, "--data", data, *QUICK, "--exits-at", "2", *options)
+    assert result.code == 0, result.err
+    assert "agreement without bridge" in result.out and "kl without bridge" in result.out
+    generated = run("generate", bare_checkpoint, "hello", "--max-tokens", "4", "--policy", "always")
+    assert generated.code == 0 and "left after block  2  of 4" in generated.err
+    bridge = options[options.index("--bridge") + 1]
+    assert bridge in run("inspect", bare_checkpoint).out
+
+
 def test_an_interrupted_run_says_how_to_go_on(
     run: Any, bare_checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -58,6 +78,13 @@ def test_an_interrupted_run_says_how_to_go_on(
         (["--lr", "-1"], 2, "learning rate of -1"),
         (["--seed", "9" * 30], 2, "seed of 999"),
         (["--bridge", "last_block", "--exits-at", "3"], 2, "saves nothing"),
+        (["--bridge", "lens", "--bridge-width", "32"], 2, "'lens' has no width to set to 32: it reads rank"),
+        (["--bridge", "block", "--bridge-mixer", "atention"], 2, "Did you mean 'attention'"),
+        (["--bridge", "block", "--share-trunk", "--bridge-width", "8"], 2, "leave out --bridge-width"),
+        (["--bridge", "block", "--share-trunk", "--gate", "linear"], 2, "no trunk that a bridge could share"),
+        (["--bridge", "lens", "--share-trunk"], 2, "'lens' has no mixer"),
+        (["--bridge", "lens", "--bridge-rank", "0"], 2, "bridge rank must be an integer from 1"),
+        (["--bridge", "lens", "--label", "after_last_block"], 2, "which the bridge lens does not run"),
     ],
 )
 def test_impossible_exits(
