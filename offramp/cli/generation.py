@@ -56,7 +56,7 @@ def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving) -> str:
             return ""
         return (
             f"{model} has no exits, so every token goes all the way. `offramp train {model} --data FILE` "
-            "trains them."
+            "trains them; --exits untrained --policy confidence asks the model's own head instead."
         )
     trained = checkpoint.info.propagation if checkpoint.info else leaving.propagation
     if trained == leaving.propagation:

@@ -108,7 +108,7 @@ def find_exits(folder: Path, wanted: str | Path | None) -> Path | None:
     if is_hub_id(str(wanted)) and not Path(wanted).exists():
         return fetch_exits(str(wanted))
     raise ExitsError(
-        unknown("exits", str(wanted), exits_of(folder))
+        unknown("exits", str(wanted), [*exits_of(folder), "none", UNTRAINED])
         + " Or give a folder that holds exits.json, or a hub id owner/name."
     )
 

@@ -11,7 +11,7 @@ from offramp import registry
 from offramp.engine.engine import Engine
 from offramp.engine.load import load
 from offramp.engine.sequence import Request
-from offramp.errors import UsageError
+from offramp.errors import ExitsError, UsageError
 from offramp.exits import gates
 from offramp.exits.untrained import Abstaining
 from offramp.models.checkpoint import save_model
@@ -89,6 +89,8 @@ def test_where_they_sit(folder: Path) -> None:
             load(folder, "untrained", after)
     with pytest.raises(UsageError, match="--exits untrained"):
         load(folder, exits_at=(2,))
+    with pytest.raises(ExitsError, match="Did you mean 'untrained'"):
+        load(folder, "untraned")
 
 
 def test_training_cannot_choose_the_abstaining_gate() -> None:
