@@ -105,7 +105,8 @@ class Leaving:
     Parameters
     ----------
     exits
-        A set in MODEL/exits, a folder, "none", or "untrained" (no gates: needs a --policy that asks none).
+        A set in MODEL/exits, a folder, a hub id owner/name, "none", or "untrained" (no gates: needs a --policy that
+        asks none).
     exits_at
         Only the exits after these blocks: 4,8. Untrained ones sit there.
     run_max
