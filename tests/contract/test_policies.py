@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -68,6 +68,7 @@ gates = st.lists(st.floats(0, 1), min_size=1, max_size=5)
 
 
 @pytest.mark.parametrize("name", POLICIES)
+@settings(max_examples=30)
 @given(values=gates, low=st.floats(0, 1), high=st.floats(0, 1))
 def test_a_higher_threshold_never_lets_more_leave(
     name: str, values: list[float], low: float, high: float
@@ -78,6 +79,7 @@ def test_a_higher_threshold_never_lets_more_leave(
 
 
 @pytest.mark.parametrize("name", POLICIES)
+@settings(max_examples=30)
 @given(values=gates, threshold=st.floats(0, 1))
 def test_a_row_is_answered_as_alone(name: str, values: list[float], threshold: float) -> None:
     of = signal(values)
