@@ -79,18 +79,20 @@ def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Co
     x_11D = torch.empty_like(embedded_11D, device="meta")
     known: dict[object, dict[str, Cost]] = {}
 
-    def of(module: Any) -> dict[str, Cost]:
+    def of(module: Any, watch: Callable[[Any, Tensor, int], dict[str, Cost]]) -> dict[str, Cost]:
         """Equal blocks are watched once."""
         key = _description(module)
         if key not in known:
-            known[key] = _verbs(_on_meta(module), x_11D, context)
+            known[key] = watch(_on_meta(module), x_11D, context)
         return known[key]
 
-    costs = {f"blocks.{i}": of(block) for i, block in enumerate(model.blocks)}
+    costs = {f"blocks.{i}": of(block, _block_verbs) for i, block in enumerate(model.blocks)}
     for i, exit in enumerate(exits):
-        run = {"run": _exit_run(_on_meta(exit), x_11D, context)}
-        costs[f"exits.{i}.gate"] = of(exit.gate) | run
-        costs[f"exits.{i}.bridge"] = {verb: cost for verb, cost in of(exit.bridge).items() if verb != "run"}
+        meta = _on_meta(exit)
+        costs[f"exits.{i}.gate"] = of(exit.gate, _verbs) | _run(
+            meta, (meta.gate, meta.bridge), x_11D, context
+        )
+        costs[f"exits.{i}.bridge"] = of(exit.bridge, _verbs)
     costs["head"] = {"run": _watched(lambda h: h.head(h.norm(x_11D)), _on_meta(_Top(model)))}
     return costs
 
@@ -103,14 +105,24 @@ class _Top(nn.Module):
         self.norm, self.head = model.norm, model.head
 
 
+def _block_verbs(block: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
+    return _run(block, (block,), x_11D, context) | _verbs(block, x_11D, context)
+
+
+def _run(module: Any, parts: Sequence[Any], x_11D: Tensor, context: int) -> dict[str, Cost]:
+    """One token's run of a block, or of an exit: its gate and its bridge, which may share what they read.
+
+    parts: those of the module that have a state each.
+    """
+    states = [_after(context, part, x_11D) for part in parts]
+    return {"run": _watched(lambda m: m(x_11D, *states, [0], [1]), module, *states)}
+
+
 def _verbs(module: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
-    """A block's, gate's or bridge's cost of one token in each verb that `propagation.base.Part` counts."""
+    """A block's, gate's or bridge's cost of one token in each verb that `propagation.base.Part` counts, but "run"."""
     mixer: Mixer = module.mixer
     state = _after(context, module, x_11D)
-    found = {
-        "run": _watched(lambda m: m(x_11D, state, [0], [1]), module, state),
-        "advance": _watched(lambda m: m.advance(x_11D, state, [0], [1]), module, state),
-    }
+    found = {"advance": _watched(lambda m: m.advance(x_11D, state, [0], [1]), module, state)}
     if mixer.entry_kind is not None:
         source = copy.deepcopy(state)
         module.advance(x_11D, source, [0], [1])
@@ -119,11 +131,6 @@ def _verbs(module: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
         )
         found["repeat_entry"] = _watched(lambda m: m.mixer.repeat_entry(state, [0], [1]), module, state)
     return found
-
-
-def _exit_run(exit: Exit, x_11D: Tensor, context: int) -> Cost:
-    states = [_after(context, part, x_11D) for part in (exit.gate, exit.bridge)]
-    return _watched(lambda e: e(x_11D, *states, [0], [1]), exit, *states)
 
 
 def _after(context: int, module: Any, x_11D: Tensor) -> State:
