@@ -23,7 +23,7 @@ POLICIES = (("gate", 0.5), ("confidence", 0.15), ("always", 0.5))
 _PAIRS = [*((b, g) for b in BACKBONES for g in GATES), ("falcon_mamba", "linear")]
 SETUPS = [(b, g, ("none", "last_block")[i % 2]) for i, (b, g) in enumerate(_PAIRS)]
 LEARNT = [("mamba2", "mlp", "lens"), ("llama", "mamba", "block"), ("mamba2", "transformer", "block-gate")]
-"""Bridges with weights; test_bridges.py asks the same of them in short, contract/test_grid.py of every pair."""
+"""Bridges with weights; test_learnt_bridges.py asks the same of them in short, contract/test_grid.py of every pair."""
 SETUPS += LEARNT
 
 
