@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 RUN_LIMIT = 16
 """Most provisional tokens a slot can hold: a chunk is at most run_max + 1 <= 16 (design: run_max at most 15)."""
@@ -56,6 +56,13 @@ class Mixer(nn.Module, ABC):
     `rows` are slot numbers, one a row; `n[i]` says how many of row i's T tokens are real (the rest is padding,
     whose outputs mean nothing and whose inputs may hold anything, NaN included).
     """
+
+    def init_weights(self, generator: Generator) -> None:
+        """First weights that are not those of every map, for training from scratch; called without gradients.
+
+        Before it every parameter was drawn from a normal distribution, narrower where its name ends in
+        `o_proj.weight` or `out_proj.weight`, and biases were set to zero (`models.initial`).
+        """
 
     @abstractmethod
     def init_state(self, slots: int, max_len: int) -> State:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from offramp.mixers._first_weights import init_conv, init_steps, uniform
 from offramp.mixers._recurrent import Recurrent, RecurrentState
 from offramp.mixers.base import RUN_LIMIT, State
 from offramp.ops.conv import causal_conv
@@ -57,6 +58,15 @@ class Mamba(Recurrent):
         self.A_log = nn.Parameter(torch.zeros(inner, state))
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, width, bias=bias)
+
+    def init_weights(self, generator: Generator) -> None:
+        """As Mamba's own code: every channel decays by 1, 2, ..., N; what reads the step size keeps its variance."""
+        init_conv(self.conv1d, generator)
+        self.A_log.copy_(torch.arange(1.0, self.state + 1).log())
+        bound = self.rank**-0.5
+        self.dt_proj.weight.copy_(uniform(self.dt_proj.weight, (-bound, bound), generator))
+        init_steps(self.dt_proj.bias, generator)
+        self.D.fill_(1.0)
 
     def init_state(self, slots: int, max_len: int) -> MambaState:
         weight, (inner, _, taps) = self.in_proj.weight, self.conv1d.weight.shape

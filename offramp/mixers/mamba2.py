@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from offramp.mixers._first_weights import init_conv, init_steps, uniform
 from offramp.mixers._recurrent import Recurrent, RecurrentState
 from offramp.mixers.base import RUN_LIMIT, State
 from offramp.ops.conv import causal_conv
@@ -21,6 +22,7 @@ from offramp.ops.rowwise import rowwise
 from offramp.ops.ssd import ssd, ssm_read, ssm_update
 
 CHUNK = 32
+A_RANGE = (1.0, 16.0)  # of first weights, as in Mamba-2's own code
 
 
 @dataclass
@@ -59,6 +61,12 @@ class Mamba2(Recurrent):
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = RMSNorm(self.inner, norm_eps)
         self.out_proj = nn.Linear(self.inner, width, bias=bias)
+
+    def init_weights(self, generator: Generator) -> None:
+        init_conv(self.conv1d, generator)
+        self.A_log.copy_(uniform(self.A_log, A_RANGE, generator).log())
+        init_steps(self.dt_bias, generator)
+        self.D.fill_(1.0)
 
     def init_state(self, slots: int, max_len: int) -> Mamba2State:
         weight, channels, taps = self.in_proj.weight, *self.conv1d.weight.shape[::2]
