@@ -11,8 +11,8 @@ from typing import Any
 from offramp.convert.source import Source
 from offramp.errors import CheckpointError, UsageError
 from offramp.models.base import Model
-from offramp.models.checkpoint import naming_of
 from offramp.models.families import family_for, model_types
+from offramp.models.naming import naming_of
 from offramp.models.shapes import shapes_only
 from offramp.models.unsupported import refuse_features
 

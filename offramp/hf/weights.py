@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import CheckpointError
-from offramp.models.base import Family, Model
+from offramp.models.base import Model
 from offramp.models.families import family_for
+from offramp.models.naming import parameters_in
 from offramp.models.shapes import shapes_only
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -62,7 +63,7 @@ def _make(theirs: Any, weights: Mapping[str, Tensor]) -> Twin:
     config = family.config_from(theirs.config.to_dict())
     with shapes_only():
         model = family.build(config)
-    names = _names(model, family)
+    names = parameters_in(model, family.weight_name)
     if strange := sorted(names.keys() ^ weights.keys()):
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise CheckpointError(
@@ -79,14 +80,6 @@ def _make(theirs: Any, weights: Mapping[str, Tensor]) -> Twin:
     if config.tie_embeddings:
         model.head.register_parameter("weight", model.embed.get_parameter("weight"))
     return Twin(model.eval(), weights, derived)
-
-
-def _names(model: Model, family: Family) -> dict[str, list[str]]:
-    """Their tensor -> our parameters in it. A tied head appears once, as the embedding."""
-    names: dict[str, list[str]] = {}
-    for name, _ in model.named_parameters():
-        names.setdefault(family.weight_name(name), []).append(name)
-    return names
 
 
 def _values(weight: Tensor) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from offramp.models.base import Family, Model
 from offramp.models.families import family_for, model_types
 from offramp.models.fingerprint import fingerprint
 from offramp.models.folder import local_folder, read_config
+from offramp.models.naming import naming_of, parameters_in, stored
 from offramp.models.shapes import shapes_only
 from offramp.models.tensors import SINGLE, read_tensors, tensor_files
 from offramp.models.unsupported import refuse_features
@@ -55,11 +56,11 @@ def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     family = family_for(model.config.model_type)
     tensors = {
-        stored: weight.detach().to("cpu", dtype or weight.dtype).contiguous()
-        for stored, weight in _stored(model, family, family.weight_name).items()
+        name: weight.detach().to("cpu", dtype or weight.dtype).contiguous()
+        for name, weight in stored(model, family, family.weight_name).items()
     }
-    stored = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    config = json.dumps(family.config_to(model.config) | {"dtype": stored}, indent=2)
+    written = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    config = json.dumps(family.config_to(model.config) | {"dtype": written}, indent=2)
     part = folder / f".{SINGLE}.part"
     save_file(tensors, part, metadata={"format": "pt"})
     sync(part)
@@ -72,8 +73,8 @@ def _fill(
 ) -> None:
     """Replace every parameter of a model on the meta device by its tensor."""
     naming = naming_of(family, files)
-    names = _names(model, naming)
-    shapes = {stored: list(weight.shape) for stored, weight in _stored(model, family, naming).items()}
+    names = parameters_in(model, naming)
+    shapes = {name: list(weight.shape) for name, weight in stored(model, family, naming).items()}
     duplicate = naming("head.weight")
     tied = model.config.tie_embeddings
     if tied and duplicate in files:
@@ -81,38 +82,15 @@ def _fill(
     _refuse("missing", shapes.keys() - files.keys())
     _refuse("unused", files.keys() - shapes.keys())
     copy: Tensor | None = None
-    for stored, tensor in read_tensors(files, shapes, dtype):
-        if stored in names:
-            parts = family.split(stored, tensor, model.config)
-            for name, part in zip(names[stored], parts, strict=True):
-                _assign(model, name, part.contiguous().to(device))
+    for name, tensor in read_tensors(files, shapes, dtype):
+        if name in names:
+            parts = family.split(name, tensor, model.config)
+            for parameter, part in zip(names[name], parts, strict=True):
+                _assign(model, parameter, part.contiguous().to(device))
         else:
             copy = tensor.to(device)
     if tied:
         _tie(model, copy)
-
-
-def naming_of(family: Family, files: Collection[str]) -> Callable[[str], str]:
-    """The family's names, or those of the model without its head (openai-community/gpt2)."""
-    if any(name.startswith(family.prefix) for name in files):
-        return family.weight_name
-    return lambda name: family.weight_name(name).removeprefix(family.prefix)
-
-
-def _names(model: Model, naming: Callable[[str], str]) -> dict[str, list[str]]:
-    """The checkpoint's tensor -> the parameters it holds. A tied head appears once, as the embedding."""
-    names: dict[str, list[str]] = {}
-    for name, _ in model.named_parameters():
-        names.setdefault(naming(name), []).append(name)
-    return names
-
-
-def _stored(model: Model, family: Family, naming: Callable[[str], str]) -> dict[str, Tensor]:
-    """The model's parameters as tensors of a checkpoint; on the meta device, the shapes those must have."""
-    return {
-        stored: family.join(stored, [model.get_parameter(name) for name in names], model.config)
-        for stored, names in _names(model, naming).items()
-    }
 
 
 def _assign(model: Model, name: str, tensor: Tensor) -> None:
