@@ -14,6 +14,7 @@ from offramp.zoo.bundled import HOME
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\.venv/bin/offramp .*", README, re.MULTILINE)
+LINES_OF_YOUR_OWN = re.findall(r"^offramp .*", README, re.MULTILINE)
 
 needs_checkpoints = pytest.mark.skipif(
     not HOME.is_dir(), reason="the bundled checkpoints are not trained yet (offramp/zoo/checkpoints)"
@@ -52,6 +53,15 @@ def test_the_shell_lines_are_understood(
     """An option that has gone would be a usage error (2); here all that is wrong is the empty model folder."""
     assert main(arguments(line, str(tmp_path))) == 1
     assert "config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", LINES_OF_YOUR_OWN)
+def test_shell_lines_with_your_own_checkpoints_are_understood(
+    line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line, comments=True)[1:]) == 1
+    assert "path/to/model" in capsys.readouterr().err
 
 
 def test_files_that_are_pointed_to_exist() -> None:
