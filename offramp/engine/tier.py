@@ -20,6 +20,7 @@ from offramp.errors import UsageError
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Model
+from offramp.models.likeness import likeness
 from offramp.propagation.base import Stateful
 
 
@@ -59,24 +60,19 @@ def choose_tier(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Tier:
 def self_test(model: Model, exits: Sequence[Exit] = ()) -> bool:
     """Whether a token's bits are the same at every place of a chunk, alone or not, on this machine.
 
-    The head, and one block and exit of each kind: modules of a kind have the same shapes.
+    The head, and one block and exit of each kind: modules that are made alike.
     """
     device = next(model.parameters()).device
     dtype = model.embed(torch.zeros(1, 1, dtype=torch.long, device=device)).dtype
     generator = torch.Generator().manual_seed(0)
     tokens_TD = torch.randn(PROMPT + RUN_LIMIT, model.config.hidden_size, generator=generator)
     tokens_TD = tokens_TD.to(device, dtype)
-    blocks = {(type(block), type(block.mixer)): (block, [block]) for block in model.blocks}
-    pairs = {_kind(exit): (exit, [exit.gate, exit.bridge]) for exit in exits}
+    blocks = {likeness(block): (block, [block]) for block in model.blocks}
+    pairs = {likeness(exit.gate) + likeness(exit.bridge): (exit, [exit.gate, exit.bridge]) for exit in exits}
     return _head_exact(model, tokens_TD[:RUN_LIMIT]) and all(
         _chunk_exact(module, cast(list[Stateful], parts), tokens_TD[:PROMPT], tokens_TD[PROMPT:])
         for module, parts in [*blocks.values(), *pairs.values()]
     )
-
-
-def _kind(exit: Exit) -> tuple[object, ...]:
-    gate, bridge = exit.gate, exit.bridge
-    return type(gate), type(gate.mixer), type(bridge), type(bridge.mixer), bridge.reads_gate
 
 
 def _head_exact(model: Model, tokens_TD: Tensor) -> bool:

@@ -24,6 +24,7 @@ from offramp.engine.sequence import Stats
 from offramp.exits.base import Exit
 from offramp.mixers.base import CELL, Mixer, State
 from offramp.models.base import Model
+from offramp.models.likeness import likeness
 
 Costs = dict[str, dict[str, "Cost"]]
 """By part ("blocks.3", "exits.0.gate", "exits.0.bridge", "head") and verb."""
@@ -77,11 +78,11 @@ def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Co
     """
     embedded_11D = model.embed(torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device))
     x_11D = torch.empty_like(embedded_11D, device="meta")
-    known: dict[object, dict[str, Cost]] = {}
+    known: dict[str, dict[str, Cost]] = {}
 
     def of(module: Any, watch: Callable[[Any, Tensor, int], dict[str, Cost]]) -> dict[str, Cost]:
         """Equal blocks are watched once."""
-        key = _description(module)
+        key = likeness(module)
         if key not in known:
             known[key] = watch(_on_meta(module), x_11D, context)
         return known[key]
@@ -214,12 +215,3 @@ def _on_meta(module: nn.Module) -> Any:
     for tensor in module.parameters():
         empty[id(tensor)] = nn.Parameter(empty[id(tensor)], requires_grad=False)
     return copy.deepcopy(module, empty)
-
-
-def _description(module: nn.Module) -> object:
-    """All that a cost can depend on: the kinds of the modules inside, their shapes and settings."""
-    settings = [
-        (type(inner), sorted((name, repr(value)) for name, value in vars(inner).items() if name[0] != "_"))
-        for inner in module.modules()
-    ]
-    return repr((settings, [(weight.shape, weight.dtype) for weight in module.parameters()]))
