@@ -10,18 +10,11 @@ from typing import Any
 
 from offramp.convert.source import Source
 from offramp.errors import CheckpointError, UsageError
-from offramp.models.base import Model
+from offramp.models.base import Family, Model
 from offramp.models.families import family_for, model_types
 from offramp.models.naming import naming_of
 from offramp.models.shapes import shapes_only
 from offramp.models.unsupported import refuse_features
-
-COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-"""Where a config.json says how many blocks there are; some say it twice."""
-PER_BLOCK = ("layer_types", "layers_block_type", "mlp_layer_types", "no_rope_layers")
-"""Lists with one item a block."""
-INDICES = ("attn_layer_indices",)
-"""Lists of the blocks that are of one kind."""
 
 
 def truncate(source: Source, depth: int) -> Source:
@@ -34,7 +27,7 @@ def truncate(source: Source, depth: int) -> Source:
     blocks = family.config_from(dict(source.config)).num_blocks
     if not 1 <= depth < blocks:
         raise UsageError(f"a depth of {depth} is outside 1 to {blocks - 1}: this model has {blocks} blocks")
-    config = {key: _cut(key, value, depth) for key, value in source.config.items()}
+    config = {key: _cut(family, key, value, depth) for key, value in source.config.items()}
     cut = family.config_from(dict(config))
     if cut.num_blocks != depth:
         raise CheckpointError("config.json does not say the number of blocks under a name that is known")
@@ -49,11 +42,11 @@ def truncate(source: Source, depth: int) -> Source:
     return replace(source, config=config, tensors=tensors).without_exits()
 
 
-def _cut(key: str, value: Any, depth: int) -> Any:
-    if key in COUNTS:
+def _cut(family: Family, key: str, value: Any, depth: int) -> Any:
+    if key in family.block_counts:
         return depth
-    if key in PER_BLOCK and isinstance(value, list):
+    if key in family.block_lists and isinstance(value, list):
         return value[:depth]
-    if key in INDICES and isinstance(value, list):
+    if key in family.block_numbers and isinstance(value, list):
         return [index for index in value if index < depth]
     return value

@@ -98,12 +98,17 @@ class Family(ABC):
 
     `model_types` are the values of config.json's "model_type" that this family loads. `derived` are endings of
     tensors that checkpoints may hold though they follow from the config: they are not read. `prefix` begins names
-    that a checkpoint of the model without its head may write without it.
+    that a checkpoint of the model without its head may write without it. `block_counts`, `block_lists` and
+    `block_numbers` are the fields of config.json that say how many blocks there are, have one item a block, or list
+    blocks of one kind: what changes with the depth.
     """
 
     model_types: ClassVar[tuple[str, ...]]
     derived: ClassVar[tuple[str, ...]] = (".rotary_emb.inv_freq",)
     prefix: ClassVar[str] = ""
+    block_counts: ClassVar[tuple[str, ...]] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    block_lists: ClassVar[tuple[str, ...]] = ("layer_types", "layers_block_type")
+    block_numbers: ClassVar[tuple[str, ...]] = ("attn_layer_indices",)
 
     @abstractmethod
     def config_from(self, raw: dict[str, Any]) -> ModelConfig:
