@@ -134,6 +134,7 @@ def default_exits(folder: Path) -> Path | None:
 
 
 def dtype_named(name: str) -> torch.dtype:
+    """f32 or bf16. Raises UsageError for another word."""
     if name not in DTYPES:
         raise UsageError(unknown("dtype", name, DTYPES))
     return DTYPES[name]

@@ -17,7 +17,8 @@ def init_steps(bias: Tensor, generator: Generator) -> None:
 
 
 def init_conv(conv: nn.Conv1d, generator: Generator) -> None:
-    bound = 1 / math.sqrt(conv.kernel_size[0])  # PyTorch's default for one channel a group
+    """PyTorch's default for one channel a group."""
+    bound = 1 / math.sqrt(conv.kernel_size[0])
     conv.weight.copy_(uniform(conv.weight, (-bound, bound), generator))
     if conv.bias is not None:
         conv.bias.copy_(uniform(conv.bias, (-bound, bound), generator))

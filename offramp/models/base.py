@@ -93,6 +93,14 @@ class Model(nn.Module):
         return self.logits(x_RTD)
 
 
+def head_over(embed: nn.Embedding, config: ModelConfig) -> nn.Linear:
+    """The map to the vocabulary, without bias; tied, its weight is the embedding's."""
+    head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+    if config.tie_embeddings:
+        head.weight = embed.weight
+    return head
+
+
 class Family(ABC):
     """One architecture family: reads config.json, builds the model, names its tensors as the checkpoint does.
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from offramp.errors import CheckpointError
 from offramp.mixers.attention import Attention
-from offramp.models.base import Block, Family, Model, ModelConfig
+from offramp.models.base import Block, Family, Model, ModelConfig, head_over
 from offramp.models.mlp import GatedMLP
 from offramp.models.rawconfig import (
     LONGEST,
@@ -99,11 +99,8 @@ class LlamaLike(Family):
 
     def build(self, config: LlamaLikeConfig) -> Model:
         embed = self.embedding(config)
-        head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            head.weight = embed.weight
         blocks = [self.block(config, index) for index in range(config.num_blocks)]
-        return Model(config, embed, blocks, self.norm(config.hidden_size, config), head)
+        return Model(config, embed, blocks, self.norm(config.hidden_size, config), head_over(embed, config))
 
     def block(self, config: LlamaLikeConfig, index: int) -> Block:
         norm, mlp_norm = (self.norm(config.hidden_size, config) for _ in range(2))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from offramp.mixers.base import Mixer
-from offramp.models.base import Block, Family, Model, ModelConfig
+from offramp.models.base import Block, Family, Model, ModelConfig, head_over
 from offramp.models.rawconfig import (
     LONGEST,
     flag,
@@ -88,12 +88,9 @@ class MambaLike(Family):
     def build(self, config: Any) -> Model:
         kind = WideEmbedding if config.residual_in_fp32 else nn.Embedding
         embed = kind(config.vocab_size, config.hidden_size)
-        head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            head.weight = embed.weight
         norms = [RMSNorm(config.hidden_size, config.norm_eps) for _ in range(config.num_blocks + 1)]
         blocks = [Block(norm, self.mixer(config), None, None) for norm in norms[:-1]]
-        return Model(config, embed, blocks, norms[-1], head)
+        return Model(config, embed, blocks, norms[-1], head_over(embed, config))
 
     def weight_name(self, name: str) -> str:
         top = {"embed.weight": "backbone.embeddings.weight", "norm.weight": "backbone.norm_f.weight"}

@@ -57,6 +57,7 @@ def number(
 
 
 def flag(raw: dict[str, Any], key: str, default: bool) -> bool:
+    """raw[key], the default where absent or null. Raises CheckpointError unless it is true or false."""
     value = raw.get(key)
     value = default if value is None else value
     if not isinstance(value, bool):

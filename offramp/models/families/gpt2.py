@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from offramp.mixers.attention import Attention
 from offramp.mixers.base import State
-from offramp.models.base import Block, Family, Model, ModelConfig
+from offramp.models.base import Block, Family, Model, ModelConfig, head_over
 from offramp.models.mlp import ACTIVATIONS, MLP
 from offramp.models.rawconfig import head_sizes, one_of, positive_int, require, shared_fields, shared_json
 from offramp.ops.norm import LayerNorm
@@ -98,13 +98,11 @@ class GPT2(Family):
 
     def build(self, config: GPT2Config) -> Model:
         width = config.hidden_size
-        embed, head = nn.Embedding(config.vocab_size, width), nn.Linear(width, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            head.weight = embed.weight
+        embed = nn.Embedding(config.vocab_size, width)
         positions = nn.Embedding(config.context_length, width)
         rest = [Block(*_parts(config)) for _ in range(config.num_blocks - 1)]
         blocks = [PlacedBlock(positions, *_parts(config)), *rest]
-        return Model(config, embed, blocks, LayerNorm(width, config.norm_eps), head)
+        return Model(config, embed, blocks, LayerNorm(width, config.norm_eps), head_over(embed, config))
 
     def weight_name(self, name: str) -> str:
         if name.startswith("head."):

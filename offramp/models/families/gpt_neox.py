@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.mixers.attention import Attention
-from offramp.models.base import Block, Family, Model, ModelConfig
+from offramp.models.base import Block, Family, Model, ModelConfig, head_over
 from offramp.models.mlp import ACTIVATIONS, MLP
 from offramp.models.rawconfig import flag, head_sizes, one_of, positive_int, shared_fields, shared_json
 from offramp.models.ropeconfig import context_length, rope_from, rope_to
@@ -80,11 +80,9 @@ class GPTNeoX(Family):
 
     def build(self, config: NeoXConfig) -> Model:
         width = config.hidden_size
-        embed, head = nn.Embedding(config.vocab_size, width), nn.Linear(width, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            head.weight = embed.weight
+        embed = nn.Embedding(config.vocab_size, width)
         blocks = [_block(config) for _ in range(config.num_blocks)]
-        return Model(config, embed, blocks, LayerNorm(width, config.norm_eps), head)
+        return Model(config, embed, blocks, LayerNorm(width, config.norm_eps), head_over(embed, config))
 
     def weight_name(self, name: str) -> str:
         if name.startswith("head."):
