@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # A shared or slow machine must not fail a test for its clock; what fails in CI must fail again at home.
@@ -14,6 +15,15 @@ settings.register_profile("offramp", deadline=None, derandomize=bool(os.environ.
 settings.load_profile("offramp")
 
 AddFile = Callable[[str, str, str], None]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Bits must not depend on how a test machine splits its work, and tiny models gain nothing by more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

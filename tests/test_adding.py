@@ -36,14 +36,10 @@ FOLDERS = [folder for folder, _, _ in files()]
 
 
 @pytest.fixture
-def added(add_file: Callable[[str, str, str], None]) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def added(add_file: Callable[[str, str, str], None]) -> None:
     for folder, name, source in files():
         assert name not in registry.names(folder), f"docs/adding.md adds a {name} that there is already"
         add_file(folder, name, source)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_every_kind_of_plug_in_has_its_example() -> None:

@@ -1,20 +1,8 @@
-"""One thread, as in tests/engine, whose random models these tests share."""
+"""The random models of tests/engine are these tests' too."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import torch
-
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub
 import pytest
-import torch
 from fake_hub import FakeHub
 
 from offramp.exits.base import ExitConfig
@@ -17,14 +15,6 @@ from offramp.exits.store import save_exits
 from offramp.models.fingerprint import fingerprint
 from offramp.sharing import hub as ours
 from tests.training.tiny import WIDTH, tiny_model
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

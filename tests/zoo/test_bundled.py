@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,14 +19,6 @@ from offramp.zoo.twins import PARAMETERS, TWINS
 SETS = ("linear", "linear-last_block", "mamba", "transformer")
 PROPAGATIONS = ("verify", "defer", "project", "skip")
 SAMPLINGS = (Sampling(), Sampling(temperature=0.8, seed=7))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache
