@@ -12,20 +12,30 @@ from random_models import AFTER, tiny
 from spec import Row, finish
 from torch import Tensor
 
+from offramp import registry
 from offramp.engine.decode import step
 from offramp.engine.sequence import Request
 from offramp.policies.base import ExitPolicy, Memory, Signal
 
-PROPAGATIONS = ("verify", "defer", "project", "skip")
-REMEMBERING = {"patience": 0.4, "budget": 0.4}
+PROPAGATIONS = registry.names("offramp.propagation")
+BAR = 0.4
+"""Passed often and missed often by the policies that remember."""
 THRESHOLDS = {
     "margin": 0.1,
     "entropy": 0.2,
     "saturation": 0.5,
     "calm": 0.1,
     "confidence": 0.15,
-    **REMEMBERING,
+    "patience": BAR,
+    "budget": BAR,
 }
+
+
+def made(name: str) -> ExitPolicy:
+    return registry.find("offramp.policies", name, ExitPolicy)((BAR,) * len(AFTER))
+
+
+REMEMBERING = [name for name in registry.names("offramp.policies") if made(name).init_state()]
 
 
 class NeverSawTheRejected(ExitPolicy):
@@ -57,7 +67,7 @@ def test_memory_is_as_if_the_rejected_drafts_had_never_been(name: str, backbone:
     struck = 0
     for seed in range(2):
         engine = tiny(backbone, "linear", "none", 300 + seed).engine()
-        engine.add(Request((3, 1, 4), "verify", name, (REMEMBERING[name],), max_tokens=24, ignore_eos=True))
+        engine.add(Request((3, 1, 4), "verify", name, (BAR,), max_tokens=24, ignore_eos=True))
         engine._admit()
         [row] = engine._running.values()
         row.policy = watched = NeverSawTheRejected(row.policy)
@@ -96,11 +106,12 @@ def test_neither_neighbours_nor_the_schedule_matter() -> None:
     """Rows of every propagation take their turns in random order; each says, and leaves, as it does alone."""
     setup, rng = tiny("llama", "mamba", seed=6), random.Random(6)
     asked = [
-        Request((7, index + 1), propagation, name, (threshold,), max_tokens=12, ignore_eos=True)
+        Request((7, index + 1), propagation, name, (BAR,), max_tokens=12, ignore_eos=True)
         for index, propagation in enumerate(PROPAGATIONS)
-        for name, threshold in REMEMBERING.items()
+        for name in REMEMBERING
     ]
-    alone = [[(e.token, e.depth) for e in setup.engine().generate(request).events] for request in asked]
+    single = setup.engine()
+    alone = [[(e.token, e.depth) for e in single.generate(request).events] for request in asked]
     engine = setup.engine(slots=len(asked))
     numbers = [engine.add(request) for request in asked]
     engine._admit()
