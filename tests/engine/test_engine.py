@@ -20,6 +20,7 @@ from offramp.exits.exit_set import build_exits
 from offramp.exits.store import ExitsInfo, save_exits
 from offramp.mixers.base import CELL
 from offramp.models.checkpoint import fingerprint, save_model
+from offramp.registry import names
 from offramp.text import Text
 
 PROMPT = (5, 6, 7)
@@ -215,9 +216,11 @@ def test_logits_that_overflow_end_the_row() -> None:
 
 def test_refusals_say_what_would_have_worked(llama: Tiny) -> None:
     engine = llama.engine()
-    with pytest.raises(UnknownName, match="Did you mean 'confidence'.*Available: always, confidence"):
+    with pytest.raises(
+        UnknownName, match="Did you mean 'confidence'.*" + ", ".join(names("offramp.policies"))
+    ):
         engine.add(Request(PROMPT, policy="confidense"))
-    with pytest.raises(UnknownName, match="Available: defer, project, skip, verify"):
+    with pytest.raises(UnknownName, match="Available: " + ", ".join(names("offramp.propagation"))):
         engine.add(Request(PROMPT, propagation="teleport"))
     with pytest.raises(CapacityError, match="prompt has 200 tokens.*hold 96"):
         engine.add(Request((1,) * 200))
