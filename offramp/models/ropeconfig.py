@@ -13,6 +13,8 @@ from offramp.ops.rope_scaling import Dynamic, Linear, Llama3, Scaling, Yarn
 
 MOST_THETA, MOST_FACTOR = 1e12, 1e4
 """Published models stay at 1e7 and 128."""
+LEAST = 1e-6
+"""Of what is divided by, or multiplied with for ever: less than this only overflows."""
 
 
 def rope_from(raw: dict[str, Any], head_dim: int, share: float = 1.0) -> Rope:
@@ -22,7 +24,7 @@ def rope_from(raw: dict[str, Any], head_dim: int, share: float = 1.0) -> Rope:
     """
     fields = _fields(raw)
     kind = fields["rope_type"]
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         known = ", ".join(_READERS)
         raise CheckpointError(
             f"config.json: rotary positions of type {kind!r} are not supported, only {known}"
@@ -96,14 +98,14 @@ def _llama3(fields: dict[str, Any], context: int) -> Llama3:
 
 
 def _yarn(fields: dict[str, Any], context: int) -> Yarn:
-    factor, slow = _factor(fields), number(fields, "beta_slow", 1.0, most=MOST_FACTOR)
+    factor, slow = _factor(fields), number(fields, "beta_slow", 1.0, least=LEAST, most=MOST_FACTOR)
     return Yarn(
         factor,
         positive_int(fields, "original_max_position_embeddings", context, LONGEST),
         number(fields, "beta_fast", 32.0, above=slow, most=MOST_FACTOR),
         slow,
         flag(fields, "truncate", True),
-        number(fields, "attention_factor", _yarn_amplitude(fields, factor), most=MOST_FACTOR),
+        number(fields, "attention_factor", _yarn_amplitude(fields, factor), least=LEAST, most=MOST_FACTOR),
     )
 
 

@@ -72,7 +72,8 @@ def _indexed(folder: Path) -> dict[str, Path]:
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
         raise CheckpointError(f"{folder / INDEX} has no weight_map of tensor names to file names")
     for shard in sorted(set(shards.values())):
-        if Path(shard).name != shard or "\\" in shard or not shard.endswith(".safetensors"):
+        plain = Path(shard).name == shard and "\\" not in shard and shard.isprintable()
+        if not plain or not shard.endswith(".safetensors"):
             raise CheckpointError(f"{folder / INDEX} names {shard!r}, which is no safetensors file beside it")
     files = {
         name: folder / shard for shard in sorted(set(shards.values())) for name in _names(folder / shard)

@@ -340,14 +340,21 @@ def test_missing_and_truncated_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "shard", ["../model.safetensors", "/etc/model.safetensors", "a/b.safetensors", "weights.bin"]
+    "shard",
+    [
+        "../model.safetensors",
+        "/etc/model.safetensors",
+        "a/b.safetensors",
+        "weights.bin",
+        "\ud800.safetensors",
+    ],
 )
 def test_an_index_cannot_leave_its_folder(tmp_path: Path, shard: str) -> None:
     folder = shards(tmp_path)
     index = json.loads((folder / INDEX).read_text())
     index["weight_map"][WEIGHT] = shard
     (folder / INDEX).write_text(json.dumps(index))
-    refused(folder, INDEX, shard)
+    refused(folder, INDEX, repr(shard))
 
 
 @pytest.mark.parametrize("weight_map", [None, [], {"a": 1}])

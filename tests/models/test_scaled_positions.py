@@ -12,6 +12,7 @@ import torch
 import transformers
 from test_parity import close, step
 
+from offramp.errors import CheckpointError
 from offramp.models.checkpoint import load_model
 from offramp.models.families import family_for
 
@@ -54,6 +55,19 @@ def test_old_and_new_fields_mean_the_same_and_survive(rope: dict[str, Any]) -> N
 )
 def test_how_far_it_reaches(scaling: dict[str, Any] | None, context: int) -> None:
     assert config_of(rope_scaling=scaling).context_length == context
+
+
+@pytest.mark.parametrize(
+    ("scaling", "said"),
+    [
+        ({"rope_type": ["linear"]}, "not supported"),
+        (YARN | {"beta_slow": 1e-320}, "beta_slow"),  # would be an infinite pair of dimensions
+        (YARN | {"attention_factor": 1e-320}, "attention_factor"),
+    ],
+)
+def test_what_no_angle_can_be_made_of(scaling: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        config_of(rope_scaling=scaling)
 
 
 @pytest.mark.parametrize("rope", SCALED[:4], ids=lambda rope: rope["rope_type"])
