@@ -33,6 +33,8 @@ ROPE_FILE = "llama2c.rope"
 THETA, NORM_EPS = 10000.0, 1e-5  # written into run.c
 MOST = {"layers": MOST_BLOCKS}
 """The largest value of a number of the header, where that is not LARGEST."""
+ROPE_ROWS = 1 << 12
+"""Positions whose rotations are in memory at once: a long context's tables may be larger than the model."""
 VERSIONED = b"24ka"  # "ak42" as an int32: files of version 1 and 2 begin with it
 
 
@@ -147,7 +149,7 @@ def write(source: Source, path: Path) -> None:
     with whole_file(path) as file:
         file.write(header.to_bytes())
         for part in parts:
-            file.write(_rope_tables(source, header) if part is ROPE else _bytes_of(source, part))
+            file.writelines(_rope_bytes(source, header) if part is ROPE else (_bytes_of(source, part),))
 
 
 def config_of(header: Header) -> dict[str, Any]:
@@ -198,11 +200,11 @@ def header_of(config: Any) -> Header:
     return header
 
 
-def rope_tables(header: Header) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[S, head_dim / 2]`, with the roundings of llama2.c's own float32."""
+def rope_angles(header: Header) -> Iterator[Tensor]:
+    """What cosine and sine are taken of, `[S, head_dim / 2]` in pieces, with the roundings of llama2.c's float32."""
     half = torch.arange(0, header.head_dim, 2).float() / header.head_dim
-    angle = torch.outer(torch.arange(header.positions), 1.0 / THETA**half).float()
-    return angle.cos(), angle.sin()
+    for positions in torch.arange(header.positions).split(ROPE_ROWS):
+        yield torch.outer(positions, 1.0 / THETA**half).float()
 
 
 def to_halves(weight: Tensor, heads: int) -> Tensor:
@@ -251,14 +253,16 @@ def _lazy(path: Path, at: int, part: Part) -> LazyTensor:
     return LazyTensor(part.shape, torch.float32, read)
 
 
-def _rope_tables(source: Source, header: Header) -> bytes:
-    """Those the model came with, where it has them; else new ones."""
+def _rope_bytes(source: Source, header: Header) -> Iterator[bytes]:
+    """The tables of cosines and of sines: those the model came with, where it has them; else new ones."""
     file = source.files.get(ROPE_FILE)
     if isinstance(file, bytes) and len(file) == header.rope_bytes:
-        return file
-    if isinstance(file, Path) and file.stat().st_size == header.rope_bytes:
-        return file.read_bytes()
-    return b"".join(table.numpy().astype("<f4").tobytes() for table in rope_tables(header))
+        yield file
+    elif isinstance(file, Path) and file.stat().st_size == header.rope_bytes:
+        yield file.read_bytes()
+    else:
+        for table in (torch.cos, torch.sin):
+            yield from (table(angle).numpy().astype("<f4").tobytes() for angle in rope_angles(header))
 
 
 def _bytes_of(source: Source, part: Part) -> bytes:

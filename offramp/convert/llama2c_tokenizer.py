@@ -23,6 +23,8 @@ from offramp.models.rawconfig import LARGEST
 ENTRY = struct.Struct("<fi")
 LIMIT = 64 << 20
 """Bytes of the file; that of Llama 2 has some 400 thousand."""
+LONGEST = 256
+"""Bytes of a token: each is tried as the place where two others meet, which takes the square of a long one's time."""
 SPECIAL = ("<unk>", "<s>", "</s>")
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 NEVER = -1e10
@@ -96,6 +98,10 @@ def _entries(raw: bytes, path: Path) -> Iterator[Token]:
         score, length = ENTRY.unpack(raw[at:end]) if end <= len(raw) else (math.nan, 0)
         if not math.isfinite(score) or not 1 <= length <= len(raw) - end:
             raise CheckpointError(f"{path} is damaged or no tokenizer.bin of llama2.c: see its byte {at:,}")
+        if length > LONGEST:
+            raise CheckpointError(
+                f"{path}: the token at byte {end:,} has {length:,} bytes, more than {LONGEST}"
+            )
         at = end + length
         try:
             yield raw[end:at].decode(), score

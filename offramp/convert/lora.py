@@ -23,7 +23,8 @@ from offramp.files import SMALL, read_json
 from offramp.models.rawconfig import flag, positive_float, positive_int
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
+NAME = re.compile(r"base_model\.model\.(?P<module>.{1,256})\.lora_(?P<half>[AB])\.weight")
+"""Of a length that bounds how many endings a module's name has."""
 PLAIN = re.compile(r"\^?[\w.]+")
 """A pattern that is a module's name or its end: the regular expressions of strangers are not run."""
 
@@ -42,6 +43,12 @@ NEUTRAL = {
 NEUTRAL |= {"exclude_modules", "layers_pattern", "layers_to_transform", "megatron_core", "peft_version"}
 NEUTRAL |= {"qalora_group_size", "eva_config"}
 """Fields that say nothing of what the finished adapter adds. Any other must be null, false or empty."""
+
+OWN = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}
+"""What a module may have of its own, and the field that says so."""
+
+Patterns = Mapping[str, Mapping[str, tuple[int, Any]]]
+"""By key of OWN, by pattern: its place among them, and its value."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def read_adapter(folder: Path) -> Adapter:
     _refuse(config, folder / CONFIG)
     halves = _halves(folder / WEIGHTS)
     _check_targets(config, list(halves), folder / CONFIG)
-    scales = {module: _scale(config, module, first, second) for module, (first, second) in halves.items()}
+    patterns = {key: _patterns(config, field) for key, field in OWN.items()}
+    scales = {module: _scale(config, patterns, module, first) for module, (first, _) in halves.items()}
     return Adapter(folder / WEIGHTS, halves, scales, flag(config, "fan_in_fan_out", False))
 
 
@@ -142,38 +150,43 @@ def _check_targets(config: Mapping[str, Any], modules: list[str], path: Path) ->
         return
     if not all(isinstance(target, str) for target in targets):
         raise CheckpointError(f"{path}: target_modules must hold names, not {targets!r}")
+    endings = {module: _endings(module) for module in modules}
+    known, wanted = set().union(*endings.values()), set(targets)
     for target in targets:
-        if not any(_named(module, target) for module in modules):
+        if target not in known:
             raise CheckpointError(f"{path} names the target {target!r}, for which {WEIGHTS} has no tensor")
     for module in modules:
-        if not any(_named(module, target) for target in targets):
+        if wanted.isdisjoint(endings[module]):
             raise CheckpointError(f"{path}: {module} of {WEIGHTS} is none of its target_modules")
 
 
-def _named(module: str, name: str) -> bool:
-    return module == name or module.endswith(f".{name}")
+def _endings(module: str) -> set[str]:
+    """Every name that means this module: its own, and what follows a dot in it."""
+    parts = module.split(".")
+    return {".".join(parts[start:]) for start in range(len(parts))}
 
 
-def _scale(config: Mapping[str, Any], module: str, first: LazyTensor, second: LazyTensor) -> float:
+def _scale(config: Mapping[str, Any], patterns: Patterns, module: str, first: LazyTensor) -> float:
     """What the product of one module is multiplied by, from its own rank and alpha."""
-    rank = positive_int(_own(config, "r", "rank_pattern", module), "r", 8)
-    alpha = positive_float(_own(config, "lora_alpha", "alpha_pattern", module), "lora_alpha", 8.0)
+    own = {key: _own(config, key, patterns, module) for key in OWN}
+    rank, alpha = positive_int(own, "r", 8), positive_float(own, "lora_alpha", 8.0)
     if rank != first.shape[0]:
         raise CheckpointError(f"{CONFIG} gives {module} rank {rank}, its tensors have {first.shape[0]}")
     return alpha / (math.sqrt(rank) if flag(dict(config), "use_rslora", False) else rank)
 
 
-def _own(config: Mapping[str, Any], key: str, patterns: str, module: str) -> dict[str, Any]:
-    """{key: its value for this module}: that of the first pattern that names it, else the common one."""
-    own = config.get(patterns) or {}
-    if not isinstance(own, dict):
-        raise CheckpointError(f"{CONFIG}: {patterns} must be an object, not {own!r}")
-    for pattern, value in own.items():
+def _patterns(config: Mapping[str, Any], field: str) -> dict[str, tuple[int, Any]]:
+    """Each pattern's place among them, and its value."""
+    given = config.get(field) or {}
+    if not isinstance(given, dict):
+        raise CheckpointError(f"{CONFIG}: {field} must be an object, not {given!r}")
+    for pattern in given:
         if not PLAIN.fullmatch(pattern):
-            raise CheckpointError(
-                f"{CONFIG}: {patterns} has {pattern!r}; only names of modules are supported"
-            )
-        whole = pattern.removeprefix("^")
-        if module == whole or (whole == pattern and _named(module, pattern)):
-            return {key: value}
-    return {key: config.get(key)}
+            raise CheckpointError(f"{CONFIG}: {field} has {pattern!r}; only names of modules are supported")
+    return {pattern: (place, value) for place, (pattern, value) in enumerate(given.items())}
+
+
+def _own(config: Mapping[str, Any], key: str, patterns: Patterns, module: str) -> Any:
+    """The value for this module: that of the first pattern that names it, else the common one."""
+    naming = patterns[key].keys() & {f"^{module}", *_endings(module)}
+    return min(patterns[key][name] for name in naming)[1] if naming else config.get(key)

@@ -51,7 +51,11 @@ def test_out_again_byte_for_byte(sizes: Sequence[int], tied: bool, tmp_path: Pat
     assert (tmp_path / "again.bin").read_bytes() == raw
 
 
-def test_rotary_tables_are_made_where_there_are_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [llama2c.ROPE_ROWS, 3])
+def test_rotary_tables_are_made_where_there_are_none(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama2c, "ROPE_ROWS", rows)
     raw = runc.checkpoint()
     write_folder(llama2c.read(written(tmp_path / "model.bin", raw)), tmp_path / "model")
     (tmp_path / "model" / llama2c.ROPE_FILE).unlink()

@@ -71,6 +71,7 @@ def swapped() -> list[tuple[bytes, float]]:
         (runc.tokenizer_file([*TOKENS[:-1], (b"\xff", 0.0)]), "not UTF-8"),
         (runc.tokenizer_file([*TOKENS[:-1], (b"a", 0.0)]), "there twice"),
         (runc.tokenizer_file([*TOKENS[:-1], (b"z", float("nan"))]), "see its byte"),
+        (runc.tokenizer_file([*TOKENS[:-1], (b"a" * 257, 0.0)]), "257 bytes, more than 256"),
         (runc.tokenizer_file(swapped()), "0x00"),
         (struct.pack("<ifi", 1, 0.0, -5), "see its byte 4"),
         (struct.pack("<ifi", 1, 0.0, 1 << 30), "see its byte 4"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,21 @@ def test_what_is_refused(changes: dict[str, Any], said: str, llama: Path, tmp_pa
 def test_tensors_that_are_refused(tensors: dict[str, Tensor], said: str, llama: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=said):
         merge(from_folder(llama), read_adapter(adapter(tmp_path / "adapter", tensors)))
+
+
+def test_the_time_of_many_modules_and_patterns_adds_up(tmp_path: Path) -> None:
+    """It is not their product, which two files of a megabyte would make an hour of."""
+    count = 3000
+    tensors = {
+        f"base_model.model.m{i}.lora_{half}.weight": torch.zeros(1, 0) if half == "A" else torch.zeros(0, 1)
+        for i in range(count)
+        for half in "AB"
+    }
+    names = [f"m{i}" for i in range(count)]
+    patterns = {f"x{i}": 9 for i in range(count)} | dict.fromkeys(names, 1)
+    start = time.process_time()
+    found = read_adapter(adapter(tmp_path / "a", tensors, target_modules=names, rank_pattern=patterns))
+    assert len(found.scales) == count and time.process_time() - start < 5
 
 
 def test_no_adapter_and_a_head_that_is_shared(tmp_path: Path) -> None:
