@@ -15,13 +15,17 @@ from offramp.cli.harmless import harmless
 from offramp.errors import OfframpError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
+"""torch's words for it, on a CPU and on a GPU."""
+LONGEST = 2000
+"""Characters of a line: an error may quote what a stranger's file holds."""
 
 
 def report(error: BaseException) -> int:
     """Say on stderr what went wrong, in one line whatever line breaks the error has. Returns the exit code."""
     text, code = _explain(error)
     if text:
-        _say(f"error: {harmless(' '.join(text.split()))}")
+        _say(f"error: {harmless(_shortened(' '.join(text.split())))}")
     _drop_unwritten()
     return code
 
@@ -52,8 +56,16 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return str(error) or type(error).__name__, FAILED
         case MemoryError():
             return "not enough memory", FAILED
+        case RuntimeError() if any(words in str(error) for words in OUT_OF_MEMORY):
+            return "not enough memory", FAILED
     told = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])  # torch adds its C++ frames below
     return f"{told} (a bug of ours: run again with --debug and report it)", FAILED
+
+
+def _shortened(text: str) -> str:
+    """The beginning says what was wrong, the end what would have worked."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _say(line: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from offramp.errors import ExitsError, UsageError
 from offramp.exits.store import ExitSet, ExitsInfo, default_positions, load_exits
 from offramp.exits.untrained import untrained_exits
+from offramp.files import read_text
 from offramp.models.base import Model
 from offramp.models.checkpoint import load_model, local_folder
 from offramp.registry import unknown
@@ -19,6 +20,8 @@ from offramp.text import Text
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 DEVICES = ("cpu", "cuda", "auto")
+NAME_BYTES = 1 << 10
+"""Of the file DEFAULT, which holds the name of a set."""
 UNTRAINED = "untrained"
 """Given for exits: exits without gates, for models trained to leave early by their own head (LayerSkip)."""
 
@@ -126,7 +129,7 @@ def default_exits(folder: Path) -> Path | None:
     names = exits_of(folder)
     chosen = root / "DEFAULT"
     if chosen.is_file():
-        name = chosen.read_text(encoding="utf-8", errors="replace").strip()
+        name = read_text(chosen, NAME_BYTES, ExitsError).strip()
         if name not in names:
             raise ExitsError(f"{chosen} does not name a set beside it: {unknown('exits', name, names)}")
         return root / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -17,6 +18,8 @@ from offramp.registry import find
 from offramp.sharing.hub import short_name
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+QUOTABLE = re.compile(r"[\w .+/-]{1,200}")
+"""What may stand between the quotes of a line of code that people will run."""
 
 
 def make_card(exits: ExitSet, info: ExitsInfo, name: str, license: str, base_model: str | None = None) -> str:
@@ -49,7 +52,7 @@ def check_card(text: str) -> str:
     """A card that people wrote, as it is. Raises UsageError unless its metadata names a licence."""
     try:
         data = ModelCard(text).data
-    except ValueError as error:
+    except Exception as error:  # the YAML reader's own, too, which have no base but this
         raise UsageError(f"the card's metadata cannot be read: {error}") from error
     if not data.get("license"):
         raise UsageError("the card names no licence: begin it with ---, license: apache-2.0 (or yours), ---.")
@@ -81,7 +84,7 @@ def _facts(exits: ExitSet, info: ExitsInfo, base_model: str | None) -> Iterator[
     yield "trained for", info.propagation
     yield "suggested thresholds", ", ".join(f"{value:.3f}" for value in info.thresholds) or "none"
     yield "parameters", f"{sum(weight.numel() for weight in exits.parameters()):,}"
-    yield "data", short_name(str(info.data.get("source", ""))) or "not recorded"
+    yield "data", _source(info) or "not recorded"
     for key, value in info.data.items():
         if key == "source":
             continue
@@ -108,7 +111,7 @@ def _metrics(info: ExitsInfo) -> str:
 
 def _results(info: ExitsInfo) -> Iterator[EvalResult]:
     """The same numbers for the hub's index. `agreement` and the like are no metric it knows by name: it shows them."""
-    source = short_name(str(info.data.get("source", ""))) or "not named"
+    source = _source(info) or "not named"
     for exit, found in info.metrics.items():
         for metric, value in found.items():
             if value is not None:
@@ -124,10 +127,16 @@ def _results(info: ExitsInfo) -> Iterator[EvalResult]:
                 )
 
 
+def _source(info: ExitsInfo) -> str:
+    """The last part of the data's path."""
+    return PurePath(str(info.data.get("source", ""))).name
+
+
 def _usage(backbone: str, name: str, info: ExitsInfo) -> str:
+    backbone = backbone if QUOTABLE.fullmatch(backbone) else "MODEL"
     return f"""import offramp
 
-checkpoint = offramp.load("{_plain(backbone)}", exits="{name}")
+checkpoint = offramp.load("{backbone}", exits="{name}")
 engine = offramp.Engine(checkpoint.model, checkpoint.exits, checkpoint.text)
 prompt = tuple(checkpoint.text.encode("Once upon a time"))
 print(engine.generate(offramp.Request(prompt, thresholds=checkpoint.info.thresholds or (0.5,))).text)"""

@@ -84,7 +84,7 @@ def push_exits(folder: Path, name: str, card: str, private: bool = False) -> str
     contents: dict[str, str | bytes] = {
         CONFIG_FILE: _published(folder / CONFIG_FILE),
         WEIGHTS_FILE: str(folder / WEIGHTS_FILE),
-        CARD_FILE: card.encode(),
+        CARD_FILE: card.encode("utf-8", "replace"),  # half a surrogate pair is no UTF-8
     }
     api = HfApi(library_name="offramp")
     try:
@@ -123,8 +123,11 @@ def _published(path: Path) -> bytes:
     info = raw["info"]
     info["revision"] = short_name(info.get("revision", ""))
     if isinstance(info.get("data"), dict) and "source" in info["data"]:
-        info["data"]["source"] = short_name(str(info["data"]["source"]))
-    return (json.dumps(raw, indent=1, allow_nan=False) + "\n").encode()
+        info["data"]["source"] = PurePath(str(info["data"]["source"])).name  # a path always, never a hub id
+    try:
+        return (json.dumps(raw, indent=1, allow_nan=False) + "\n").encode()
+    except (ValueError, RecursionError) as error:
+        raise ExitsError(f"{path} cannot be written as JSON again: {error}") from error
 
 
 def short_name(text: str) -> str:

@@ -101,6 +101,7 @@ def test_a_mistake_of_ours_says_how_to_see_its_traceback(run: Any, monkeypatch: 
         (OSError(28, "No space left on device"), "No space left on device"),
         (ConnectionError("the hub is away"), "the hub is away"),
         (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "not enough memory"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
@@ -114,6 +115,12 @@ def test_what_the_system_refuses_is_one_line(
 def test_an_error_does_not_move_the_cursor(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(CheckpointError("\x1b[2J\x1b]0;title\x07 \x9b1m \ud800"), monkeypatch)
     assert run("inspect", "m").err == "error: \ufffd[2J\ufffd]0;title\ufffd \ufffd1m \ufffd\n"
+
+
+def test_what_a_file_makes_an_error_quote_is_shortened(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(CheckpointError("wrong: " + "x" * 100_000 + "; do this"), monkeypatch)
+    said = run("inspect", "m").err
+    assert len(said) < 2100 and said.startswith("error: wrong: x") and said.endswith("x; do this\n")
 
 
 def test_debug_shows_where_an_error_came_from(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,3 +83,25 @@ def test_cards_of_people() -> None:
             check_card(text)
     with pytest.raises(UsageError, match="cannot be read"):
         check_card("---\n- a\n- b\n---\n")
+    for text in ("---\nlicense: [\n---\n", "---\nlicense: !!python/object/apply:os.getcwd []\n---\n"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            check_card(text)
+
+
+@pytest.mark.parametrize("revision", ['x"); print("mine") #', "x\\", "```\n# Mine"])
+def test_a_file_cannot_write_into_the_lines_of_use(exits_folder: Path, revision: str) -> None:
+    exits, info = read_exits(exits_folder)
+    text = make_card(
+        exits, type(info)("llama", info.backbone, info.label, revision=revision), "me/exits", "mit"
+    )
+    assert 'offramp.load("MODEL", exits="me/exits")' in text
+
+
+def test_of_the_data_s_path_only_its_name(exits_folder: Path) -> None:
+    """A folder and a file look like a hub id; data have none."""
+    exits, info = read_exits(exits_folder)
+    own = type(info)(
+        "llama", info.backbone, info.label, data={"source": "clinic/notes.jsonl"}, metrics=info.metrics
+    )
+    text = make_card(exits, own, "me/exits", "mit")
+    assert "notes.jsonl" in text and "clinic" not in text

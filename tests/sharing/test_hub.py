@@ -152,3 +152,16 @@ def test_a_card_beside_the_exits_stays(exits_folder: Path) -> None:
     (exits_folder / "notes.txt").write_text("mine too")
     with pytest.raises(ExitsError, match=r"notes\.txt"):
         save_exits(exits, info, exits_folder)
+
+
+def test_what_is_published_is_json_and_names_no_folder(hub: FakeHub, exits_folder: Path) -> None:
+    file = exits_folder / "exits.json"
+    raw = json.loads(file.read_text())
+    raw["info"]["data"] = {"source": "clinic/notes.jsonl"}
+    file.write_text(json.dumps(raw))
+    push_exits(exits_folder, "me/exits", "half a pair: \ud800")
+    assert "clinic" not in (hub.folder("me/exits") / "exits.json").read_text()
+    raw["info"]["data"] = {"seconds": float("nan")}
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ExitsError, match="cannot be written as JSON"):
+        push_exits(exits_folder, "me/exits", "")
