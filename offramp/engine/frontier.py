@@ -20,7 +20,6 @@ from offramp.engine.sequence import Stats
 from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
-from offramp.mixers.identity import Identity
 from offramp.models.base import Block, Model
 from offramp.propagation.base import Part, Propagation, Stack, Stateful
 
@@ -43,7 +42,7 @@ class Segment:
     def listeners(self) -> tuple[Part, ...]:
         """The gate and the bridge where they remember anything."""
         both = (self.gate, self.bridge)
-        return tuple(part for part in both if part and not isinstance(part.module.mixer, Identity))
+        return tuple(part for part in both if part and part.module.mixer.remembers)
 
     @property
     def parts(self) -> tuple[Part, ...]:

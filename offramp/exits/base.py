@@ -23,7 +23,12 @@ from offramp.mixers.base import Mixer, State
 
 
 class Gate(Trunk, ABC):
-    """norm -> down -> mixer (residual) -> out. Subclasses, one a file, say which mixer at which width."""
+    """norm -> down -> mixer (residual) -> out. Subclasses, one a file, say which mixer at which width.
+
+    abstains: it has nothing to say, so only policies that ask no gate can use it.
+    """
+
+    abstains: ClassVar[bool] = False
 
     def __init__(self, config: ExitConfig) -> None:
         super().__init__()

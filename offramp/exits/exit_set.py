@@ -11,7 +11,6 @@ from torch import nn
 from offramp.errors import UsageError
 from offramp.exits.base import Bridge, BridgeConfig, Exit, ExitConfig, Gate
 from offramp.exits.positions import check_positions
-from offramp.mixers.identity import Identity
 from offramp.registry import find
 
 
@@ -88,7 +87,7 @@ def _check_settings(config: ExitConfig, bridge: type[Bridge]) -> None:
 
 
 def _exit(after: int, gate: Gate, bridge: Bridge) -> Exit:
-    if bridge.reads_gate and isinstance(gate.mixer, Identity):
+    if bridge.reads_gate and not gate.mixer.remembers:
         raise UsageError(
             "this gate has no trunk that a bridge could share: it remembers nothing; share that of gate 'mamba' "
             "or 'transformer', or give the bridge its own"

@@ -51,7 +51,7 @@ class Trunk(nn.Module):
         """y + mixer(y) `[R, T, r]`; y itself where nothing is mixed. See `Mixer.forward` for the state."""
         y_RTr = self._narrow(h_RTD)
         mixed_RTr = self.mixer(y_RTr, state, rows, n)
-        return mixed_RTr if isinstance(self.mixer, Identity) else y_RTr + mixed_RTr
+        return y_RTr + mixed_RTr if self.mixer.remembers else mixed_RTr
 
     def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
         """A prompt cell: the state advances, nothing is decided in a prompt."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
@@ -55,7 +56,10 @@ class Mixer(nn.Module, ABC):
 
     `rows` are slot numbers, one a row; `n[i]` says how many of row i's T tokens are real (the rest is padding,
     whose outputs mean nothing and whose inputs may hold anything, NaN included).
+    remembers: a token's output depends on those before it; without that there is nothing to mix or to settle.
     """
+
+    remembers: ClassVar[bool] = True
 
     def init_weights(self, generator: Generator) -> None:
         """First weights that are not those of every map, for training from scratch; called without gradients.

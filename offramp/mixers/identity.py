@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from offramp.mixers.base import Mixer, State
 
 class Identity(Mixer):
     """Returns its input unchanged. Its state only counts tokens."""
+
+    remembers: ClassVar[bool] = False
 
     def init_state(self, slots: int, max_len: int) -> State:
         return State(slots)
