@@ -115,8 +115,8 @@ class Family(ABC):
     derived: ClassVar[tuple[str, ...]] = (".rotary_emb.inv_freq",)
     prefix: ClassVar[str] = ""
     block_counts: ClassVar[tuple[str, ...]] = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-    block_lists: ClassVar[tuple[str, ...]] = ("layer_types", "layers_block_type")
-    block_numbers: ClassVar[tuple[str, ...]] = ("attn_layer_indices",)
+    block_lists: ClassVar[tuple[str, ...]] = ("layer_types",)
+    block_numbers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def config_from(self, raw: dict[str, Any]) -> ModelConfig:

@@ -41,7 +41,6 @@ def test_everything_of_a_block_is_cut(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     more = {
         "layer_types": ["full_attention"] * 2,
-        "attn_layer_indices": [0, 1],
         "eos_token_id": [3, 4],
         "n_layer": 2,
     }
@@ -50,10 +49,19 @@ def test_everything_of_a_block_is_cut(tmp_path: Path) -> None:
     (tmp_path / "exits" / "mine" / "exits.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text("{}")
     cut = truncate(from_folder(tmp_path), 1)
-    assert cut.config["layer_types"] == ["full_attention"] and cut.config["attn_layer_indices"] == [0]
+    assert cut.config["layer_types"] == ["full_attention"]
     assert cut.config["eos_token_id"] == [3, 4] and cut.config["n_layer"] == 1
     assert not any("layers.1." in name for name in cut.tensors)
     assert set(cut.files) >= {"tokenizer.json"} and not any(name.startswith("exits") for name in cut.files)
+
+
+def test_what_only_one_family_says_of_its_blocks_is_cut(tmp_path: Path) -> None:
+    tiny.make("bamba", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    blocks = config["num_hidden_layers"]
+    config.pop("layers_block_type", None)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"attn_layer_indices": [1, blocks - 1]}))
+    assert truncate(from_folder(tmp_path), blocks - 1).config["attn_layer_indices"] == [1]
 
 
 @pytest.mark.parametrize("depth", [-1, 0, 2, 3])

@@ -14,7 +14,7 @@ from offramp.errors import CheckpointError
 from offramp.mixers.attention import Attention
 from offramp.mixers.base import Mixer
 from offramp.mixers.mamba2 import Mamba2
-from offramp.models.base import Block, Family, Model, ModelConfig
+from offramp.models.base import Block, Family, Model, ModelConfig, head_over
 from offramp.models.families.mamba2 import dt_limit
 from offramp.models.mamba_like import MOST_SMALL
 from offramp.models.mlp import GatedMLP
@@ -41,6 +41,7 @@ SPELLINGS: dict[str, Kind] = {
 """Kinds of blocks as layers_block_type spells them: older files, newer ones."""
 ROTARY_SHARE = 0.5
 """Of an attention head's dimensions; transformers has it as a constant."""
+ATTENTION_MAPS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class BambaConfig(ModelConfig):
 
 class Bamba(Family):
     model_types = ("bamba",)
+    block_lists = ("layer_types", "layers_block_type")
+    block_numbers = ("attn_layer_indices",)
 
     def config_from(self, raw: dict[str, Any]) -> BambaConfig:
         """z_loss_coefficient and mamba_chunk_size are of training and of speed: whatever they say is right."""
@@ -121,11 +124,9 @@ class Bamba(Family):
 
     def build(self, config: BambaConfig) -> Model:
         embed = nn.Embedding(config.vocab_size, config.hidden_size)
-        head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            head.weight = embed.weight
         blocks = [_block(config, kind) for kind in config.kinds]
-        return Model(config, embed, blocks, RMSNorm(config.hidden_size, config.norm_eps), head)
+        norm = RMSNorm(config.hidden_size, config.norm_eps)
+        return Model(config, embed, blocks, norm, head_over(embed, config))
 
     def weight_name(self, name: str) -> str:
         top = {
@@ -142,7 +143,7 @@ class Bamba(Family):
 def _part(part: str, rest: str) -> str:
     """What the checkpoint calls a part of a block. The mixers share no parameter's name."""
     if part == "mixer":
-        return "self_attn" if rest[1:].startswith("_proj.") else "mamba"
+        return "self_attn" if rest.split(".")[0] in ATTENTION_MAPS else "mamba"
     return {"norm": "input_layernorm", "mlp_norm": "pre_ff_layernorm", "mlp": "feed_forward"}[part]
 
 
