@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
+import sys
 
 from offramp.errors import UsageError
 
 LARGEST = 1 << 20
 """No width comes near it, and three of them multiplied still fit the 64 bits in which tensors are counted."""
+MOST_EXITS = 1024
+"""Far more than any model has blocks, and few enough that what grows with the exits stays small."""
 
 
 def check(field: str, value: object, right: bool, wanted: str) -> None:
@@ -23,5 +25,7 @@ def is_count(value: object, most: int = LARGEST) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """A finite number; `true` is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    """A finite number that a float can hold; `true` is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

@@ -7,6 +7,7 @@ is refused for another.
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise ExitsError(f"{path} is damaged: it must hold the objects config and info")
     if info.get("format") != FORMAT:
-        raise ExitsError(f"{path} is of format {info.get('format')}; this version reads format {FORMAT}")
+        raise ExitsError(
+            f"{path} is of format {reprlib.repr(info.get('format'))}; this version reads format {FORMAT}"
+        )
     try:
         if isinstance(bridge := config.get("bridge_config"), dict):  # exits of the first releases have none
             config = config | {"bridge_config": _dataclass(BridgeConfig, bridge)}
@@ -124,7 +127,8 @@ def _dataclass(kind: type[Any], raw: dict[str, Any]) -> Any:
     if missing := sorted(needed - raw.keys()):
         raise UsageError(f"missing fields {missing}")
     if unknown := sorted(raw.keys() - known):
-        raise UsageError(f"unknown fields {unknown}")
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise UsageError(f"unknown fields {reprlib.repr(unknown[:3])}{more}")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 

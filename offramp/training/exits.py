@@ -90,8 +90,8 @@ def train_exits(
     A stopped run is continued by the same call from the folder `.<name>.run` beside `out`. The info, with
     metrics on the held-out documents, is None while unfinished. revision: what people call the backbone.
     Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut or an id is
-    beyond the vocabulary, UsageError for a window beyond the model's context and for a label about another
-    bridge's token.
+    beyond the vocabulary, UsageError for a window beyond the model's context, for a label about another
+    bridge's token and for a revision of more than 256 characters.
     """
     out = check_target(out)
     if config.window > model.config.context_length:
@@ -100,17 +100,18 @@ def train_exits(
         )
     _check_label(exits, config.label)
     _check_data(data, model.config.vocab_size)
+    backbone = fingerprint(model)
+    info = ExitsInfo(model.config.model_type, backbone, config.label, revision=revision)
     run_folder = out.with_name(f".{out.name}.run")
     model.requires_grad_(False).eval()
     exits.to(device_of(model), torch.float32).train()
-    backbone = fingerprint(model)
     job = ExitsJob(model, exits, data, config, backbone)
     outcome = run(job, run_folder, limits or Limits(), callback)
     exits.eval()
     if not outcome.finished:
         return outcome, None
-    info = _info(model, exits, data, config, ExitsInfo(model.config.model_type, backbone, config.label))
-    save_exits(exits, replace(info, revision=revision), out)
+    info = _info(model, exits, data, config, info)
+    save_exits(exits, info, out)
     shutil.rmtree(run_folder)
     return outcome, info
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -15,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from offramp.errors import ExitsError, UnknownName, UsageError
 from offramp.exits.base import BridgeConfig, ExitConfig
+from offramp.exits.checks import is_number
 from offramp.exits.store import ExitsInfo, build_exits, default_positions, load_exits, save_exits
 from offramp.mixers.attention import Attention
 from offramp.models.base import Model
@@ -180,6 +183,9 @@ def pipe(folder: Path) -> None:
         (edit_json(lambda raw: raw.pop("config")), "exits.json is damaged"),
         (edit_json(lambda raw: raw["info"].pop("backbone")), r"missing fields \['backbone'\]"),
         (config(colour=1), r"unknown fields \['colour'\]"),
+        (config(**{f"x{i}": i for i in range(7)}), r"unknown fields \['x0', 'x1', 'x2'\] and 4 more;"),
+        (config(**{"x" * 9000: 1}), r"unknown fields \['x{1,20}\.\.\.x{1,20}'\];"),
+        (info(format="9" * 9000), r"is of format '9{1,20}\.\.\.9{1,20}'; this"),
         (info(format=9), "format 9; this version reads format 1"),
         (config(gate="liner"), "Did you mean 'linear'"),
         (config(gate=None), "gate must be a name, not None"),
@@ -190,13 +196,15 @@ def pipe(folder: Path) -> None:
         (config(after=["a", 2]), r"ascending.*got \('a', 2\)"),
         (config(after=[1, 9]), "1 to 7, for a model of 8"),
         (config(after=[1, 10**30]), "ascending"),
-        (config(after=list(range(1, 20000))), "2 thresholds for 19999 exits"),
+        (config(after=list(range(1, 1025))), "2 thresholds for 1024 exits"),
+        (config(after=list(range(1, 20000))), "got 19,999 of them, and there can be 1,024"),
         (config(bridge="last_block", after=[2, 7]), "saves nothing"),
         (config(hidden_size="x"), "hidden_size must be an integer"),
         (config(hidden_size=2 * 10**9), "hidden_size must be an integer from 1 to"),
         (config(hidden_size=16), "hidden_size is 16, but the model's is 8"),
         (config(norm_eps="x"), "norm_eps must be a number above 0"),
         (config(norm_eps=0), "norm_eps must be a number above 0"),
+        (config(norm_eps=10**400), "norm_eps must be a number above 0"),
         (config(norm="yes"), "norm must be true or false"),
         (config(bottleneck=-1), "bottleneck must be a width from 1"),
         (config(bottleneck=True), "bottleneck must be a width from 1"),
@@ -216,6 +224,16 @@ def pipe(folder: Path) -> None:
         (info(thresholds=[0.1]), "suggests 1 thresholds for 2 exits"),
         (info(metrics=[1, 2]), "metrics must be numbers"),
         (info(metrics={"after2": {"accuracy": "b"}}), "metrics must be numbers"),
+        (info(metrics={"after2": {"accuracy": -(10**400)}}), "metrics must be numbers"),
+        (
+            info(metrics={f"after{i}": {f"m{i}": 1} for i in range(65)}),
+            "at most 1,024 exits and 64 names in all",
+        ),
+        (info(metrics={f"after{i}": {} for i in range(1025)}), "at most 1,024 exits and 64 names in all"),
+        (info(metrics={"x" * 257: {"accuracy": 1}}), "each of at most 256 characters"),
+        (info(metrics={"after2": {"x" * 257: 1}}), "each of at most 256 characters"),
+        (info(thresholds=[0.5] * 1025), "numbers from 0 to 1, at most 1,024"),
+        (info(revision="x" * 257), "revision must be of at most 256 characters"),
         (info(data=3), "data must be an object"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 9), "model.safetensors is damaged"),
@@ -243,6 +261,16 @@ def test_default_positions() -> None:
     assert default_positions(4) == (1, 2, 3)
     assert default_positions(2) == (1,)
     assert default_positions(1) == ()
+
+
+def test_the_largest_that_may_be(folder: Path) -> None:
+    """Every limit is one that can be reached."""
+    metrics = {"x" * 256: {f"{i}": float(i) for i in range(64)}} | {f"after{i}": {} for i in range(1023)}
+    largest = replace(INFO, revision="x" * 256, metrics=metrics)
+    save_exits(build_exits(CONFIG), largest, folder)
+    assert load_exits(folder, backbone())[1] == largest
+    assert replace(CONFIG, after=tuple(range(1, 1025))).after[-1] == 1024
+    assert is_number(sys.float_info.max) and not is_number(math.inf) and not is_number(math.nan)
 
 
 @pytest.mark.parametrize("after", [(), (0, 2), (2, 2), (4, 2), (2, 8)])

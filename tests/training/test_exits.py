@@ -83,7 +83,7 @@ def test_gates_learn_and_the_backbone_stays(
     for name, value in before.items():
         assert torch.equal(value, trained.state_dict()[name]), name
     loaded, stored = load_exits(tmp_path / "exits", trained)
-    assert stored == replace(info, revision="tiny") and loaded.after == AFTER
+    assert stored == info and info.revision == "tiny" and loaded.after == AFTER
     assert set(info.metrics) == {"after2", "after4", "after6"} and len(info.thresholds) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["exits"]
 
@@ -127,6 +127,14 @@ def test_nothing_is_trained_for_a_folder_that_cannot_be_written(
             trained, exits_for(), data, CONFIG, tmp_path, limits=Limits(report_every=1), callback=seen.append
         )
     assert not seen and [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_nothing_is_trained_for_a_revision_that_cannot_be_stored(
+    trained: Model, data: Documents, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="revision must be of at most 256 characters"):
+        train_exits(trained, exits_for(), data, CONFIG, tmp_path / "exits", revision="x" * 257)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_exit_stores_its_own_weights(trained: Model, data: Documents, tmp_path: Path) -> None:
