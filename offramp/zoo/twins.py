@@ -73,7 +73,7 @@ RECIPE = PretrainConfig(
     phases=(Phase(0.25, 0.5, 256), Phase(0.85, 0.23, 256), Phase(1.0, 0.23, 512)),
     exit_share=0.125,
 )
-"""What the bundled weights were trained with: 70 minutes of one CPU core, and 72 of two for the slower twin."""
+"""What the bundled weights were trained with: 45 minutes of two to three CPU cores, 53 of three for the slower twin."""
 
 
 def build(twin: str, seed: int = 0) -> Model:
