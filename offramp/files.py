@@ -107,13 +107,23 @@ def _take_place(fresh: Path, folder: Path) -> None:
     _remove(stale)
 
 
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """The name of a temporary file to write; it takes the place of `path` when the block ends well."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield fresh
+        sync(fresh)
+        fresh.replace(path)
+        sync(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace a small text file in one step."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fresh.write_text(text, encoding="utf-8")
-    sync(fresh)
-    fresh.replace(path)
-    sync(path.parent)
+    with replacement(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -125,15 +135,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     if path.exists() or path.is_symlink():
         raise OfframpError(f"{path} is not replaced: it exists; name another file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with fresh.open("wb") as file:
-            yield file
-        sync(fresh)
-        fresh.replace(path)
-        sync(path.parent)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacement(path) as fresh, fresh.open("wb") as file:
+        yield file
 
 
 def sync(path: Path) -> None:

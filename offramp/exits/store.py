@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from offramp.errors import ExitsError, UsageError
@@ -26,6 +26,7 @@ from offramp.files import SMALL, in_the_way, read_json, whole_folder
 from offramp.models.base import Model
 from offramp.models.fingerprint import fingerprint
 from offramp.models.shapes import shapes_only
+from offramp.models.tensors import write_tensors
 
 __all__ = [
     "ExitSet",
@@ -57,12 +58,12 @@ def check_target(folder: Path) -> Path:
 def save_exits(exits: ExitSet, info: ExitsInfo, folder: Path) -> None:
     """Write the folder, complete or not at all. Every exit's own weights: names begin with `exits.<i>.`.
 
-    Raises ExitsError as `check_target` does.
+    Raises ExitsError as `check_target` does, OSError where it cannot be written.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in exits.state_dict().items()}
     text = json.dumps({"config": asdict(exits.config), "info": asdict(info)}, indent=1, allow_nan=False)
     with whole_folder(check_target(folder), FILES, (CARD_FILE,)) as fresh:
-        save_file(weights, fresh / WEIGHTS_FILE)
+        write_tensors(weights, fresh / WEIGHTS_FILE)
         (fresh / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
 

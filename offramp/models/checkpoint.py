@@ -7,18 +7,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from offramp.errors import CheckpointError
-from offramp.files import sync, write_whole
+from offramp.files import replacement, write_whole
 from offramp.models.base import Family, Model
 from offramp.models.families import family_for, model_types
 from offramp.models.fingerprint import fingerprint
 from offramp.models.folder import local_folder, read_config
 from offramp.models.naming import naming_of, parameters_in, stored
 from offramp.models.shapes import shapes_only
-from offramp.models.tensors import SINGLE, read_tensors, tensor_files
+from offramp.models.tensors import SINGLE, read_tensors, tensor_files, write_tensors
 from offramp.models.unsupported import refuse_features
 
 __all__ = ["fingerprint", "load_model", "local_folder", "save_model"]
@@ -50,7 +49,7 @@ def load_model(
 def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write config.json and model.safetensors in Hugging Face's names, each whole or not at all.
 
-    dtype: what the weights are stored in; as they are if None.
+    Raises OSError where they cannot be written.   dtype: what the weights are stored in; as they are if None.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,10 +60,8 @@ def save_model(model: Model, folder: str | Path, dtype: torch.dtype | None = Non
     }
     written = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = json.dumps(family.config_to(model.config) | {"dtype": written}, indent=2)
-    part = folder / f".{SINGLE}.part"
-    save_file(tensors, part, metadata={"format": "pt"})
-    sync(part)
-    part.replace(folder / SINGLE)
+    with replacement(folder / SINGLE) as fresh:
+        write_tensors(tensors, fresh, metadata={"format": "pt"})
     write_whole(folder / "config.json", config + "\n")
 
 

@@ -5,12 +5,15 @@ Every tensor is checked before it is handed out: type, shape, and that its value
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from offramp.errors import CheckpointError
@@ -87,6 +90,19 @@ def _indexed(folder: Path) -> dict[str, Path]:
 def _names(path: Path) -> list[str]:
     with open_tensors(path) as file:
         return list(file.keys())
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """One safetensors file. Raises OSError where it cannot be written, as writing any other file does."""
+    try:
+        save_file(dict(tensors), path, metadata=metadata)
+    except (
+        SafetensorError
+    ) as error:  # the library wraps the system's error, and leaves its number to the text
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def open_tensors(path: Path) -> Any:

@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from offramp.errors import OfframpError, UsageError
 from offramp.files import in_the_way, whole_folder, write_whole
+from offramp.models.tensors import write_tensors
 
 FORMAT = 1
 STATE_FILE, RUN_FILE = FILES = ("state.safetensors", "run.json")
@@ -33,11 +34,14 @@ STATE_FILE, RUN_FILE = FILES = ("state.safetensors", "run.json")
 def save(
     out: Path, step: int, settings: Mapping[str, Any], module: nn.Module, optimizers: Sequence[Optimizer]
 ) -> Path:
-    """Write `out/step-...`, point `latest` at it, remove the older ones. Returns the folder."""
+    """Write `out/step-...`, point `latest` at it, remove the older ones. Returns the folder.
+
+    Raises OSError where it cannot be written.
+    """
     folder = out / f"step-{step:08d}"
     run = {"format": FORMAT, "step": step, "settings": dict(settings)}
     with whole_folder(folder, FILES) as fresh:
-        save_file(_flatten(module, optimizers), fresh / STATE_FILE)
+        write_tensors(_flatten(module, optimizers), fresh / STATE_FILE)
         (fresh / RUN_FILE).write_text(json.dumps(run, indent=1), encoding="utf-8")
     write_whole(out / "latest", folder.name + "\n")
     for old in out.glob("step-*"):
