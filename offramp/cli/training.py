@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def train_exit_set(
     documents = load_documents(data, checkpoint.text.encode, seed=recipe.seed)
     with training_bar("training exits") as report:
         outcome, info = train_exits(
-            checkpoint.model, exits, documents, config, folder, callback=report, revision=model
+            checkpoint.model, exits, documents, config, folder, callback=report, revision=_known_as(model)
         )
     if info is not None:
         Console(highlight=False, markup=False).print(metrics_table(folder.name, info.metrics))
@@ -69,6 +70,14 @@ def ended(outcome: Outcome) -> int:
     """Say how a run ended. One that was interrupted has saved itself, and is no success."""
     print(outcome.message(), file=sys.stderr)
     return INTERRUPTED if outcome.stopped == "interrupted" else 0
+
+
+def _known_as(model: str) -> str:
+    """What other people may call the backbone: a hub id as it is, of a folder here its own name.
+
+    `models/llama` reads like a hub id, and would be taken for one in what is pushed.
+    """
+    return Path(os.path.abspath(model)).name if Path(model).exists() else model
 
 
 def _default_out(model: str, shape: Shape) -> Path:

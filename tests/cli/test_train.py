@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from offramp.exits.store import read_exits
 from offramp.training import exits as exits_training
 from offramp.training.loop import Outcome
 
@@ -28,6 +29,18 @@ def test_trained_exits_are_found_by_generate(run: Any, bare_checkpoint: Path, da
     assert "finished 2 steps" in result.err
     generated = run("generate", bare_checkpoint, "hello", "--max-tokens", "4")
     assert "left after block  1   2   3  of 4" in generated.err
+
+
+@pytest.mark.parametrize("given", ["models/llama", "."])
+def test_a_local_path_is_not_stored(
+    run: Any, bare_checkpoint: Path, data: Path, given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`models/llama` looks like a hub id."""
+    (tmp_path / "models").mkdir()
+    folder = bare_checkpoint.rename(tmp_path / "models" / "llama")
+    monkeypatch.chdir(folder if given == "." else tmp_path)
+    assert run("train", given, "--data", data, *LINEAR).code == 0
+    assert read_exits(folder / "exits" / "linear")[1].revision == "llama"
 
 
 def test_the_bridge_is_part_of_the_set_s_name(run: Any, bare_checkpoint: Path, data: Path) -> None:
