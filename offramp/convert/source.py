@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from offramp.errors import CheckpointError
+from offramp.exits.store import CARD_FILE, FILES
 from offramp.files import SMALL, read_json
 from offramp.models.families import all_families
 from offramp.models.folder import read_config
@@ -44,6 +45,8 @@ COMPANIONS = (
     "llama2c.rope",
 )
 """What else belongs to a checkpoint, whatever becomes of its weights."""
+EXITS = ("exits/DEFAULT", *(f"exits/{at}{name}" for at in ("", "*/") for name in (*FILES, CARD_FILE)))
+"""What belongs to exit sets: their files, not what else lies in their folders."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,25 @@ def _derived(model_type: str) -> tuple[str, ...]:
 
 
 def _companions(folder: Path) -> dict[str, Path]:
-    patterns = (*COMPANIONS, "exits/**/*")
-    found = sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    """The files beside the weights. Raises CheckpointError for a link that leads out of the checkpoint."""
+    found = {path.relative_to(folder): path for name in (*COMPANIONS, *EXITS) for path in folder.glob(name)}
+    plain = {
+        inside.as_posix(): path
+        for inside, path in sorted(found.items())
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts)
+    }
+    for path in plain.values():
+        _refuse_a_link_out(path, folder.resolve())
+    return plain
+
+
+def _refuse_a_link_out(path: Path, folder: Path) -> None:
+    """What a stranger's link leads to is not theirs to have copied into what will be shared.
+
+    The hub's cache keeps the files of `<name>/snapshots/<commit>` in `<name>/blobs`.
+    """
+    homes = [folder]
+    if folder.parent.name == "snapshots":
+        homes.append(folder.parent.with_name("blobs"))
+    if not any(path.resolve().is_relative_to(home) for home in homes):
+        raise CheckpointError(f"{path} is a link that leads out of the checkpoint: put the file itself there")

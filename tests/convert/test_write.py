@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,58 @@ def test_what_belongs_to_a_checkpoint_goes_along(llama: Path, tmp_path: Path) ->
     assert fingerprint(load_model(tmp_path / "bf16")) == fingerprint(load_model(llama))
     write_folder(cast(from_folder(llama), "f16"), tmp_path / "f16")
     assert not (tmp_path / "f16" / "exits").exists()
+
+
+def linked(llama: Path, folder: Path) -> Path:
+    """The checkpoint as the hub's cache holds it: `snapshots/<commit>` full of links into `blobs`."""
+    for number, file in enumerate(path for path in llama.rglob("*") if path.is_file()):
+        blob = folder / "blobs" / f"{number}"
+        link = folder / "snapshots" / "c0ffee" / file.relative_to(llama)
+        for parent in (blob.parent, link.parent):
+            parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, blob)
+        link.symlink_to(blob)
+    return folder / "snapshots" / "c0ffee"
+
+
+def test_of_a_set_of_exits_only_its_own_files_go_along(llama: Path, tmp_path: Path) -> None:
+    model = linked(llama, tmp_path)
+    for name in ("exits.json", "README.md", "notes.txt", ".hidden", "deeper/exits.json"):
+        for at in ("exits", "exits/other", "exits/.linear.1.new"):
+            (model / at / name).parent.mkdir(parents=True, exist_ok=True)
+            (model / at / name).write_text("{}")
+    (model / "exits" / "DEFAULT").write_text("mine")
+    os.mkfifo(model / "tokenizer.pipe")
+    (model / "tokenizer").mkdir()
+    assert set(from_folder(model).files) == {
+        "exits/DEFAULT", "exits/README.md", "exits/exits.json", "exits/mine/exits.json",
+        "exits/other/README.md", "exits/other/exits.json", "exits/deeper/exits.json",
+        "generation_config.json", "tokenizer.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("link", ["tokenizer.secret", "vocab.json", "exits/DEFAULT", "exits/mine/README.md"])
+@pytest.mark.parametrize("layout", ["plain", "cache"])
+def test_a_link_out_of_the_checkpoint_is_not_followed(
+    llama: Path, tmp_path: Path, link: str, layout: str
+) -> None:
+    (tmp_path / "secret").write_text("mine")
+    model = linked(llama, tmp_path / "hub") if layout == "cache" else tmp_path / "copy"
+    if layout == "plain":
+        shutil.copytree(llama, model)
+    (model / link).symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match=f"{link} is a link that leads out of the checkpoint"):
+        from_folder(model)
+
+
+def test_nor_is_a_folder_that_is_one(llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(llama, tmp_path / "copy")
+    (tmp_path / "copy" / "exits" / "theirs").symlink_to(llama / "exits" / "mine")
+    with pytest.raises(CheckpointError, match="exits/theirs/exits.json is a link that leads out"):
+        from_folder(tmp_path / "copy")
+    (tmp_path / "copy" / "exits" / "theirs").unlink()
+    (tmp_path / "copy" / "exits" / "theirs").symlink_to("mine")
+    assert "exits/theirs/exits.json" in from_folder(tmp_path / "copy").files
 
 
 def test_only_floating_point_is_cast() -> None:
