@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from offramp.cli.block_kinds import BlockKind, block_kinds
+from offramp.cli.leaving import LeavingFound, leaving_found
 from offramp.engine.load import Checkpoint, exits_of
 from offramp.errors import ExitsError
 from offramp.exits.exit_set import ExitSet
@@ -62,6 +63,7 @@ class Anatomy:
     kinds: tuple[BlockKind, ...]
     head_blocks: float
     exits: tuple[ExitsFound, ...]
+    leaving: LeavingFound | None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Anatomy:
@@ -81,6 +83,7 @@ class Anatomy:
             kinds=block_kinds(model),
             head_blocks=config.vocab_size * config.hidden_size / block,
             exits=tuple(_found(checkpoint.folder, model)),
+            leaving=leaving_found(checkpoint.folder, model),
         )
 
 

@@ -13,7 +13,11 @@ from rich.table import Table
 from offramp.cli.anatomy import Anatomy, ExitsFound
 from offramp.cli.block_kinds import BlockKind
 from offramp.cli.harmless import harmless
+from offramp.cli.leaving import LeavingFound
 from offramp.cli.options import Where
+from offramp.evaluation.cost import Cost
+from offramp.propagation.base import Propagation
+from offramp.registry import find
 from offramp.zoo.bundled import load
 
 Metrics = Mapping[str, Mapping[str, float | None]]
@@ -34,10 +38,12 @@ def run(model: str, as_json: bool, where: Where) -> None:
 
 
 def tables(anatomy: Anatomy) -> Iterator[Table]:
-    """The model, its parts, its kinds of blocks, its exits, their metrics."""
+    """The model, its parts, its kinds of blocks, what leaving costs, its exits, their metrics."""
     yield _model(anatomy)
     yield _parts(anatomy)
     yield _kinds(anatomy.kinds)
+    if anatomy.leaving:
+        yield _leaving(anatomy.leaving, anatomy.blocks)
     if not anatomy.exits:
         return
     yield _exits(anatomy.exits)
@@ -129,6 +135,46 @@ def _plain_table(title: str, *names: str) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     return table
+
+
+def _leaving(found: LeavingFound, blocks: int) -> Table:
+    """Each propagation's row at the first exit, where they differ most."""
+    after, by_name = next(iter(found.costs.after.items()))
+    table = _plain_table(f"a token that leaves after {after} of {blocks} blocks", "propagation")
+    for name in ("weights read", "", "state touched", "", "FLOPs", ""):
+        table.add_column(name, justify="right")
+    table.add_row("full depth", *_cost(found.costs.full, found.costs.full), end_section=True)
+    for name, cost in by_name.items():
+        table.add_row(name, *(_cost(cost, found.costs.full) if cost else ["–"] * 6))
+    kinds = {name: find("offramp.propagation", name, Propagation) for name in by_name}
+    waiting = ", ".join(name for name, kind in kinds.items() if kind.waits)
+    judged = ", ".join(name for name, kind in kinds.items() if kind.judged)
+    table.caption = harmless(
+        f"{found.context:,} tokens into a sequence · exits: {found.exits} · FLOPs: of products\n"
+        f"{waiting}: deeper reads are those of the next token that stays\n"
+        f"{judged}: of a draft that is accepted"
+    )
+    return table
+
+
+def _cost(cost: Cost, full: Cost) -> Iterator[str]:
+    """Amounts, each with its share of a token's at full depth."""
+    for part, whole, shown in (
+        (cost.weight_bytes, full.weight_bytes, _size(cost.weight_bytes)),
+        (cost.state_bytes, full.state_bytes, _size(cost.state_bytes)),
+        (cost.flops, full.flops, _many(cost.flops)),
+    ):
+        yield shown
+        yield f"{part / whole:.0%}" if whole else "–"
+
+
+def _many(count: float) -> str:
+    """A count, in the largest power of a thousand of which there is at least one."""
+    for unit in ("", " k", " M", " G"):
+        if count < 1000:
+            return f"{count:.4g}{unit}"
+        count /= 1000
+    return f"{count:.4g} T"
 
 
 def _exits(found: tuple[ExitsFound, ...]) -> Table:

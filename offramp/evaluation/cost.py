@@ -51,6 +51,9 @@ class Cost:
             self.pointwise + other.pointwise,
         )
 
+    def __sub__(self, other: Cost) -> Cost:
+        return self + other.times(-1, -1)
+
     def times(self, passes: int, tokens: int) -> Cost:
         """Of so many passes over so many tokens: a chunk reads weights and state once, and computes for each token."""
         return Cost(

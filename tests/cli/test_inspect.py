@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from offramp import registry
 from offramp.models.checkpoint import save_model
 from offramp.models.families import family_for
 from offramp.models.initial import init_weights
@@ -88,6 +89,36 @@ def test_what_a_block_is_made_of(run: Any, checkpoint: Path) -> None:
     assert 0 < kind["mlp_share"] < 1
     text = run("inspect", checkpoint).out
     assert "4 of attention" in text and "a sequence of 64 tokens" in text and "kv heads 1" in text
+
+
+def test_what_leaving_costs(run: Any, checkpoint: Path) -> None:
+    """Of the checkpoint's own exits, at each of them; the table shows the first."""
+    leaving = json.loads(run("inspect", checkpoint, "--json").out)["leaving"]
+    assert (leaving["exits"], leaving["gate"], leaving["context"]) == ("linear", "linear", 32)
+    full, after = leaving["costs"]["full"], leaving["costs"]["after"]
+    assert list(after) == ["1", "2"]
+    for cost in after.values():
+        assert list(cost) == registry.names("offramp.propagation")
+        assert cost["skip"]["weight_bytes"] < cost["project"]["weight_bytes"] < full["weight_bytes"]
+        assert full["flops"] < cost["verify"]["flops"]
+    text = run("inspect", checkpoint).out
+    assert "a token that leaves after 1 of 4 blocks" in text and "exits: linear" in text
+    [row] = [line for line in text.splitlines() if line.startswith("skip ")]
+    assert f"{after['1']['skip']['flops'] / full['flops']:.0%}" in row.split()
+
+
+def test_leaving_without_exits(run: Any, bare_checkpoint: Path) -> None:
+    leaving = json.loads(run("inspect", bare_checkpoint, "--json").out)["leaving"]
+    assert leaving["exits"] == "untrained" and list(leaving["costs"]["after"]) == ["1", "2", "3"]
+    assert "exits: untrained" in run("inspect", bare_checkpoint).out
+
+
+def test_nothing_leaves_a_single_block(run: Any, tmp_path: Path) -> None:
+    family = family_for("bamba")
+    config = family.config_from(hybrid() | dict(num_hidden_layers=1, attn_layer_indices=[]))
+    save_model(init_weights(family.build(config), 0), tmp_path)
+    assert json.loads(run("inspect", tmp_path, "--json").out)["leaving"] is None
+    assert "a token that leaves" not in run("inspect", tmp_path).out
 
 
 def hybrid(**changed: Any) -> dict[str, Any]:

@@ -9,14 +9,20 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from offramp import registry
 from offramp.engine.engine import Engine
 from offramp.engine.sequence import Request
+from offramp.errors import UsageError
 from offramp.evaluation.cost import Cost, part_costs, run_cost
+from offramp.evaluation.leaving import leaving_costs
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import ExitSet, build_exits
+from offramp.exits.untrained import untrained_exits
 from offramp.models.base import Model
 from offramp.models.families import family_for
 from offramp.models.initial import init_weights
+from offramp.models.shapes import shapes_only
+from offramp.propagation.copy_block import CopyBlock
 
 # Llama: D = 16, H = 4 heads of K = 8, G = 2, MLP of 20. Mamba-2: E = 32 = 2 heads of 16, N = 8, W = 4. V = 30.
 COMMON: dict[str, Any] = dict(vocab_size=30, hidden_size=16, num_hidden_layers=8, max_position_embeddings=64)
@@ -147,3 +153,70 @@ def test_a_model_without_numbers_has_the_same_costs() -> None:
         family = family_for("llama")
         empty = family.build(family.config_from(LLAMA))
     assert part_costs(empty, context=9) == part_costs(model_of(LLAMA), context=9)
+
+
+def test_leaving_by_hand() -> None:
+    """8 blocks; every exit before the one that lets go has been asked, and the deeper ones where the token waits."""
+    model, exits = model_of(LLAMA), exits_of()
+    costs, found = part_costs(model, exits, 5), leaving_costs(model, exits, context=5)
+    block, head, gate = costs["blocks.0"]["run"], costs["head"]["run"], costs["exits.0.gate"]["run"]
+    assert found.full == block.times(8, 8) + head and list(found.after) == [2, 4, 6]
+    for asked, (after, cost) in enumerate(found.after.items(), start=1):
+        assert set(cost) == set(registry.names("offramp.propagation"))
+        through = block.times(after, after) + gate.times(asked, asked) + head
+        deeper = 8 - after
+        assert cost["skip"] == through
+        assert cost["project"] == through + costs["blocks.0"]["advance"].times(deeper, deeper)
+        assert cost["copy_block"] == through + costs["blocks.0"]["copy_entries"].times(deeper, deeper)
+        assert cost["copy_token"] == through + costs["blocks.0"]["repeat_entry"].times(deeper, deeper)
+        later = through + block.times(0, deeper) + gate.times(0, 3 - asked)
+        assert cost["defer"] == later and cost["verify"] == later + head.times(0, 1)
+
+
+@pytest.mark.parametrize("raw", [LLAMA, MAMBA2], ids=["llama", "mamba2"])
+@pytest.mark.parametrize(("gate", "bridge"), [("mamba", "lens"), ("linear", "last_block")])
+def test_leaving_is_what_the_engine_does(raw: dict[str, Any], gate: str, bridge: str) -> None:
+    """Deeper blocks change nothing, so that drafts are accepted."""
+    model, exits = model_of(raw), exits_of(gate, bridge)
+    for name, weight in model.blocks[2:].named_parameters():
+        if name.endswith(("out_proj.weight", "o_proj.weight", "down_proj.weight")):
+            nn.init.zeros_(weight)
+    engine, costs = Engine(model, exits, max_len=64), part_costs(model, exits)
+
+    def spent(propagation: str, policy: str, tokens: int) -> Cost:
+        request = Request((3, 1, 4), propagation, policy, run_max=1, max_tokens=tokens, ignore_eos=True)
+        stats = engine.generate(request).stats
+        assert stats.accepted == stats.drafts == (propagation == "verify" and policy == "always")
+        return run_cost(stats, costs)
+
+    for propagation, cost in leaving_costs(model, exits).after[2].items():
+        assert cost == spent(propagation, "always", 3) - spent(propagation, "never", 2), propagation
+
+
+def test_a_propagation_that_does_not_serve_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(*_: object) -> None:
+        raise UsageError("not these blocks")
+
+    monkeypatch.setattr(CopyBlock, "check", check)
+    found = leaving_costs(model_of(MAMBA2), exits_of()).after[2]
+    assert [name for name, cost in found.items() if cost is None] == ["copy_block"]
+
+
+def test_leaving_a_published_size() -> None:
+    """Seven billion parameters by their shapes alone: Mistral's, then Mamba-Codestral's."""
+    mistral = dict(vocab_size=32768, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32)
+    heads = dict(num_attention_heads=32, num_key_value_heads=8, head_dim=128)
+    codestral = dict(vocab_size=32768, hidden_size=4096, num_hidden_layers=64, num_heads=128, head_dim=64)
+    wide = dict(state_size=128, n_groups=8)
+    for raw, blocks in ((LLAMA | mistral | heads, 32), (MAMBA2 | codestral | wide, 64)):
+        family = family_for(raw["model_type"])
+        with shapes_only():
+            model = family.build(family.config_from(raw | {"tie_word_embeddings": False}))
+        found = leaving_costs(model, untrained_exits((blocks // 4,), blocks, 4096), context=2048)
+        weights = sum(weight.numel() for weight in model.parameters()) - 32768 * 4096
+        assert 7.0e9 < weights < 7.4e9 and found.full.weight_bytes == F32 * weights
+        cost = found.after[blocks // 4]
+        skip, project, verify = (cost[name] for name in ("skip", "project", "verify"))
+        assert skip and project and verify
+        assert skip.weight_bytes == verify.weight_bytes < project.weight_bytes < found.full.weight_bytes
+        assert skip.flops < project.flops < found.full.flops < verify.flops
