@@ -6,7 +6,7 @@ from offramp.cli.options import Where
 
 
 def inspect(model: str, /, *, json: bool = False, where: Where | None = None) -> None:
-    """Say what a checkpoint is made of: family, blocks, exits, and where the bytes are.
+    """Say what a checkpoint is made of: family, blocks, exits, where the bytes are, what leaving saves.
 
     Parameters
     ----------
