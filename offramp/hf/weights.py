@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.errors import CheckpointError
-from offramp.models.base import Model
+from offramp.models.base import Family, Model
 from offramp.models.families import family_for
 from offramp.models.naming import parameters_in
 from offramp.models.shapes import shapes_only
@@ -49,16 +49,16 @@ def model_of(theirs: Any) -> Model:
     Made once for each object; made again where its parameters were replaced since.
     Raises CheckpointError for a family, a number format or a quantisation that is not supported.
     """
-    weights = dict(theirs.named_parameters())
+    family = family_for(theirs.config.model_type)
+    weights = _as_stored(theirs, family)
     twin = _TWINS.get(theirs)
     if twin is None or not twin.fits(weights):
-        twin = _TWINS[theirs] = _make(theirs, weights)
+        twin = _TWINS[theirs] = _make(theirs, family, weights)
     return twin.model
 
 
 @torch.no_grad()
-def _make(theirs: Any, weights: Mapping[str, Tensor]) -> Twin:
-    family = family_for(theirs.config.model_type)
+def _make(theirs: Any, family: Family, weights: Mapping[str, Tensor]) -> Twin:
     _refuse_formats(theirs, weights)
     config = family.config_from(theirs.config.to_dict())
     with shapes_only():
@@ -80,6 +80,14 @@ def _make(theirs: Any, weights: Mapping[str, Tensor]) -> Twin:
     if config.tie_embeddings:
         model.head.register_parameter("weight", model.embed.get_parameter("weight"))
     return Twin(model.eval(), weights, derived)
+
+
+def _as_stored(theirs: Any, family: Family) -> dict[str, Tensor]:
+    """The parameters by their names in a checkpoint: in memory every head is lm_head (GPT-NeoX stores embed_out)."""
+    weights, head = dict(theirs.named_parameters()), "lm_head.weight"
+    if head in weights:
+        weights[family.weight_name("head.weight")] = weights.pop(head)
+    return weights
 
 
 def _values(weight: Tensor) -> tuple[int, int]:

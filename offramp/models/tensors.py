@@ -93,12 +93,14 @@ def _names(path: Path) -> list[str]:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """One safetensors file. Raises OSError where it cannot be written, as writing any other file does."""
+    """One safetensors file, readable by whom the umask lets. Raises OSError where it cannot be written."""
+    path.touch()
+    mode = path.stat().st_mode  # what any other new file gets: the library's own is its owner's alone
     try:
         save_file(dict(tensors), path, metadata=metadata)
-    except (
-        SafetensorError
-    ) as error:  # the library wraps the system's error, and leaves its number to the text
+        path.chmod(mode)
+    except SafetensorError as error:
+        # The library wraps the system's error, and leaves its number to the text.
         number = re.search(r"(?:os error|code:) (\d+)", str(error))
         if number is None:
             raise

@@ -12,6 +12,7 @@ import pytest
 import tiny_hf as tiny
 import torch
 import transformers
+from random_models import raw_config
 from torch import Tensor
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
@@ -21,6 +22,7 @@ from offramp.exits.info import ExitsInfo
 from offramp.exits.store import save_exits
 from offramp.hf import Decoder, EarlyExits, generate
 from offramp.hf.weights import model_of
+from offramp.models.families import model_types
 from offramp.models.fingerprint import fingerprint
 
 MODELS = list(tiny.CONFIGS)
@@ -49,6 +51,16 @@ def theirs(model: str, processors: str) -> Tensor:
 @pytest.fixture(params=MODELS)
 def model(request: pytest.FixtureRequest) -> Any:
     return tiny.model(request.param)
+
+
+@pytest.mark.parametrize("model_type", model_types())
+def test_every_family_at_full_depth(model_type: str) -> None:
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(**raw_config(model_type))
+    found = transformers.AutoModelForCausalLM.from_config(config).eval()
+    prompt, ends = torch.tensor([[3, 5, 7, 9]]), {"eos_token_id": None, "pad_token_id": 0}
+    expected = found.generate(prompt, **GREEDY, **ends)
+    assert torch.equal(generate(found, prompt, **GREEDY, **ends), expected)
 
 
 @pytest.mark.parametrize("name", MODELS)

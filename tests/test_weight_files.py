@@ -1,8 +1,9 @@
-"""A disk that takes no more: every file of weights ends in the system's error, and leaves nothing half written."""
+"""Files of weights: a disk that takes no more is said and leaves nothing half written; the umask says who reads."""
 
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,3 +109,14 @@ def test_what_is_no_error_of_the_system_s_stays_ours(tmp_path: Path, monkeypatch
     monkeypatch.setattr("offramp.models.tensors.save_file", fail)
     with pytest.raises(SafetensorError, match="invalid shape"):
         write_tensors({"a": torch.zeros(1)}, tmp_path / "a")
+
+
+@pytest.mark.parametrize("save", [exits, model, training])
+def test_weights_may_be_read_by_whom_the_umask_lets(save: Callable[[Path], None], tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path)
+    finally:
+        os.umask(before)
+    weights = list(tmp_path.rglob("*.safetensors"))
+    assert weights and all(file.stat().st_mode & 0o777 == 0o640 for file in weights)
