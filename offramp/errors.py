@@ -6,7 +6,8 @@
     ├── CheckpointError       a model folder that is missing, damaged, unsafe or of no known family (exit code 1)
     ├── ExitsError            an exits folder that is damaged or belongs to another backbone     (exit code 1)
     ├── DataError             a text or jsonl input that cannot be read                          (exit code 1)
-    └── CapacityError         a request that can never fit the slots it was given                (exit code 1)
+    └── CapacityError         a request that can never fit, or memory that is not there          (exit code 1)
+        └── QueueFull         no room for another request now; later there may be
 
 A text says what was wrong and what would have worked. `assert` is for our own mistakes.
 """
@@ -43,4 +44,8 @@ class DataError(OfframpError):
 
 
 class CapacityError(OfframpError):
-    """A request that can never fit the engine's slots."""
+    """A request that can never fit the engine's slots, or slots that do not fit the memory."""
+
+
+class QueueFull(CapacityError):
+    """As many requests are waiting as may; try again later."""

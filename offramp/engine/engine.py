@@ -1,4 +1,4 @@
-"""The engine: requests in, token events out. `step` reads aloud: admit, run, collect.
+"""The engine: requests in, token events out. `step` reads aloud: schedule, run, commit, collect.
 
 It speaks token ids; text is only watched for stop strings and handed on with the events.
 """
@@ -6,36 +6,45 @@ It speaks token ids; text is only watched for stop strings and handed on with th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
 import torch
 
-from offramp.engine.decode import step
+from offramp.engine.admission import Admission, check_counts
+from offramp.engine.controller import Controller, Fixed, Odds
 from offramp.engine.frontier import Frontier
-from offramp.engine.sequence import Generation, Request, TokenEvent
+from offramp.engine.measure import measured
+from offramp.engine.memory import check_fit, slots_within
+from offramp.engine.prompts import Prompts
+from offramp.engine.queue import Queue, Waiting
+from offramp.engine.scheduler import Scheduler
+from offramp.engine.sequence import Generation, Request, Shared, TokenEvent
 from offramp.engine.sequence import Sequence as Row
 from offramp.engine.tier import choose_tier
-from offramp.errors import CapacityError, UsageError
+from offramp.errors import UsageError
 from offramp.exits.base import Exit
-from offramp.exits.positions import check_positions
-from offramp.exits.untrained import abstain
-from offramp.models.base import Block, Model
-from offramp.policies.base import ExitPolicy
-from offramp.propagation.base import Propagation
-from offramp.registry import find, names
-from offramp.text import Text, TextStream
+from offramp.mixers.base import RUN_LIMIT
+from offramp.models.base import Model
+from offramp.text import Text
 
 DEFAULT_MAX_LEN = 4096
 """Tokens a slot holds when nobody says: enough for most, and no surprise in memory with a 128k context."""
+PREFIX_BYTES = 1 << 28
+"""Of prompt cells that are remembered when nobody says how many."""
 
 
 class Engine:
-    """Generates with a model and its exits.
+    """Generates with a model and its exits, many sequences at a time, each as if it were alone.
 
-    exits: none runs every token at full depth. slots: sequences running at a time. max_len: tokens a slot holds,
-    prompt included (default: the model's context, at most 4,096). tier: "exact" (rows are bit-exact, chunks padded)
-    or "fast" (nothing padded). `tier.name` is what could be promised: "exact" or "tolerance".
+    exits: none runs every token at full depth. slots: sequences running at a time; None: as many as fit `memory`.
+    max_len: tokens a slot holds, prompt included (default: the model's context, at most 4,096). memory: bytes that
+    all slots together may take (default: half of what is free). tier: "exact" (rows are bit-exact) or "fast" (nothing
+    padded); `tier.name` is what could be promised: "exact" or "tolerance". drafts: how many tokens of a row may leave
+    the first exit before a deep pass comes; "auto" measures what passes cost here, once a machine and model, and
+    decides anew in every cycle (`progress` is told). queue: requests that may wait. prefix_memory: bytes of prompt
+    cells kept for prompts that begin alike; 0 keeps none.
     """
 
     def __init__(
@@ -44,20 +53,32 @@ class Engine:
         exits: Iterable[Exit] | None = None,
         text: Text | None = None,
         *,
-        slots: int = 1,
+        slots: int | None = 1,
         max_len: int | None = None,
+        memory: int | None = None,
         tier: str = "exact",
+        drafts: int | str = RUN_LIMIT - 1,
+        queue: int = 1024,
+        prefix_memory: int = PREFIX_BYTES,
+        progress: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.exits, self.text = model, tuple(exits or ()), text
         self.max_len = min(DEFAULT_MAX_LEN if max_len is None else max_len, model.config.context_length)
-        _check_sizes(slots, self.max_len)
-        _check_exits(self.exits, model.config.num_blocks)
+        check_counts(slots=1 if slots is None else slots, max_len=self.max_len, queue=queue)
+        self.admission = Admission(model, self.exits, text, self.max_len)
+        if slots is None:
+            slots = slots_within(model, self.exits, self.max_len, memory)
+        elif memory is not None:
+            check_fit(model, self.exits, self.max_len, slots, memory)
         self.tier = choose_tier(tier, model, self.exits)
         with torch.inference_mode():
             self.frontier = Frontier(model, self.exits, slots, self.max_len, self.tier)
-        self._waiting: deque[tuple[int, Request]] = deque()
+            self.scheduler = Scheduler(_controller(drafts, self.frontier, progress))
+        self.slots, self.prompts = slots, Prompts(prefix_memory)
+        self.queue = Queue(queue)
+        self.odds = Odds()
         self._running: dict[int, Row] = {}
-        self._free = list(range(slots))
+        self._free = list(range(slots))[::-1]
         self._next_id = 0
         self._inbox: dict[int, deque[TokenEvent]] = {}
         self._outbox: list[TokenEvent] = []
@@ -65,97 +86,76 @@ class Engine:
     def add(self, request: Request) -> int:
         """Queue a request; its number. Everything about it is checked here.
 
-        Raises UsageError for names, thresholds or tokens that do not fit this engine, CapacityError for a prompt
-        that can never fit a slot.
+        Raises UsageError for names, thresholds or tokens that do not fit this engine, CapacityError for a request
+        that can never fit a slot, QueueFull where too many wait already.
         """
-        self._check(request)
-        number, self._next_id = self._next_id, self._next_id + 1
-        self._waiting.append((number, request))
+        self.admission.check(request)
+        return self._put(request)
+
+    def add_samples(self, request: Request, count: int) -> list[int]:
+        """Queue several samples of one prompt, whose prompt is run once: sample i draws with the seed + i.
+
+        Raises what `add` raises; then none is queued.
+        """
+        check_counts(samples=count)
+        self.admission.check(request)
+        self.queue.check_room(count)
+        shared, sampling = Shared(), request.sampling
+        seeds = range(sampling.seed, sampling.seed + count)
+        return [self._put(replace(request, sampling=replace(sampling, seed=seed)), shared) for seed in seeds]
+
+    def _put(self, request: Request, shared: Shared | None = None) -> int:
+        number = self._next_id
+        self.queue.put(Waiting(number, request, shared))
+        self._next_id += 1
         return number
 
-    def _check(self, request: Request) -> None:
-        self._parts_of(request)
-        if len(request.prompt) >= self.max_len:
-            raise CapacityError(
-                f"the prompt has {len(request.prompt)} tokens; this engine's slots hold {self.max_len}, prompt and "
-                f"reply together (the model's context is {self.model.config.context_length}). Shorten the prompt"
-                " or give the engine a larger max_len."
-            )
-        vocab = self.model.config.vocab_size
-        strange = [token for token in request.prompt if not 0 <= token < vocab]
-        if strange:
-            raise UsageError(f"prompt token {strange[0]} is outside the vocabulary of {vocab}.")
-        if request.stop and self.text is None:
-            raise UsageError("stop strings need a tokenizer: give the engine a Text.")
-
-    def _parts_of(self, request: Request) -> tuple[Propagation, ExitPolicy]:
-        propagation = find("offramp.propagation", request.propagation, Propagation)()
-        mixers = [cast(Block, block).mixer for block in self.model.blocks]
-        propagation.check(mixers, [exit.after for exit in self.exits])
-        policy = find("offramp.policies", request.policy, ExitPolicy)
-        if policy.needs_gate and abstain(self.exits):
-            raise UsageError(_no_gate(request.policy))
-        given, wanted = request.thresholds, len(self.exits)
-        if len(given) not in (1, wanted) and wanted:
-            raise UsageError(f"{len(given)} thresholds for {wanted} exits; give one, or one for each.")
-        return propagation, policy(given * wanted if len(given) == 1 else given)
-
     def step(self) -> list[TokenEvent]:
-        """One turn of every running row. Returns what became final since the last call, for all requests that
-        were added; the events of a `stream` are its reader's."""
+        """One turn: a prompt cell, a shallow round or a deep pass. Returns what became final since the last call, for
+        all requests that were added; the events of a `stream` are its reader's."""
         self._turn()
         events, self._outbox = self._outbox, []
         return events
 
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._running or len(self.queue))
+
     def _turn(self) -> None:
-        """Admit, run, collect."""
-        self._admit()
+        """Schedule, run and commit, collect."""
         with torch.inference_mode():
-            events = [event for row in self._running.values() for event in step(self.frontier, row)]
-        self._collect(events)
+            self._admit()
+            turn = self.scheduler.next(self._running.values())
+            self._collect(turn.run(self.frontier, self.prompts) if turn else [])
 
     def _admit(self) -> None:
-        while self._waiting and self._free:
-            number, request = self._waiting[0]
-            self._running[number] = self._row(number, request, self._free[-1])
-            self._waiting.popleft()
-            self._free.pop()
-
-    def _row(self, number: int, request: Request, slot: int) -> Row:
-        propagation, policy = self._parts_of(request)
-        eos = frozenset() if request.ignore_eos else frozenset(self.model.config.eos_token_ids)
-        with torch.inference_mode():
+        while len(self.queue) and self._free:
+            item, slot = self.queue.take(), self._free.pop()
             stats = self.frontier.reset(slot)
-        return Row(
-            id=number,
-            request=request,
-            slot=slot,
-            propagation=propagation,
-            policy=policy,
-            stream=TextStream(self.text, request.stop) if self.text is not None else None,
-            stats=stats,
-            limit=self.max_len,
-            eos=eos,
-            tokens=list(request.prompt),
-            memory=policy.init_state(),
-        )
+            self._running[item.number] = self.admission.row(item, slot, stats, self.odds.newcomer())
 
     def _collect(self, events: Sequence[TokenEvent]) -> None:
         """Hand events to the streams that wait for them or to `step`, and free the slots of rows that ended."""
         for event in events:
             self._inbox.get(event.request, self._outbox).append(event)
-        for row in [row for row in self._running.values() if row.finish]:
-            self._release(row)
+            if event.finish:
+                self._release(event.request)
 
-    def _release(self, row: Row) -> None:
-        del self._running[row.id]
-        self._free.append(row.slot)
+    def _release(self, number: int) -> None:
+        self._free.append(self._running.pop(number).slot)
 
     def cancel(self, number: int) -> None:
         """Forget a request, queued or running; its slot is free at once. Unknown numbers are ignored."""
-        self._waiting = deque(item for item in self._waiting if item[0] != number)
+        self.queue.forget(number)
         if number in self._running:
-            self._release(self._running[number])
+            self._release(number)
+
+    def pause(self, number: int, paused: bool = True) -> None:
+        """A running request takes no turns until it is paused no more: its reader cannot keep up. It loses nothing
+        and keeps its slot. Unknown numbers are ignored."""
+        if number in self._running:
+            self._running[number].paused = paused
 
     def stream(self, request: Request) -> Iterator[TokenEvent]:
         """The request's events as they become final; several streams may be read in turn.
@@ -163,7 +163,8 @@ class Engine:
         The request is queued when the first event is asked for; leaving the loop early cancels it.
         Raises what `add` raises, at once.
         """
-        self._check(request)
+        self.admission.check(request)
+        self.queue.check_room()
         return self._events(request)
 
     def _events(self, request: Request) -> Iterator[TokenEvent]:
@@ -186,32 +187,58 @@ class Engine:
         """The whole reply: the fold of `stream`."""
         return fold(list(self.stream(request)))
 
+    def generate_each(self, requests: Iterable[Request]) -> Iterator[tuple[int, Generation]]:
+        """The replies to many requests that run together, as they end, each with its request's place among them.
 
-def _check_sizes(slots: int, max_len: int) -> None:
-    for name, value in (("slots", slots), ("max_len", max_len)):
-        if value < 1:
-            raise UsageError(f"{name} is {value}; it must be a count of at least 1.")
+        Requests are taken when a slot is free, so there may be any number. Leaving the loop early cancels the rest.
+        Raises what `add` raises when a request is taken that does not fit.
+        """
+        left, mine = enumerate(requests), dict[int, tuple[int, list[TokenEvent]]]()
+        try:
+            while True:
+                for place, request in islice(left, max(0, self.slots - len(mine))):
+                    mine[number := self.add(request)] = (place, [])
+                    self._inbox[number] = deque()
+                if not mine:
+                    return
+                self._turn()
+                for number in [number for number in mine if self._inbox[number]]:
+                    place, events = mine[number]
+                    events += self._inbox[number]
+                    self._inbox[number].clear()
+                    if events[-1].finish:
+                        del mine[number], self._inbox[number]
+                        yield place, fold(events)
+        finally:
+            for number in mine:
+                del self._inbox[number]
+                self.cancel(number)
 
+    def generate_all(self, requests: Iterable[Request]) -> list[Generation]:
+        """The replies to many requests that run together, in their order. Raises what `add` raises, before any runs."""
+        requests = list(requests)
+        for request in requests:
+            self.admission.check(request)
+        return [reply for _, reply in sorted(self.generate_each(requests), key=lambda pair: pair[0])]
 
-def _check_exits(exits: Sequence[Exit], num_blocks: int) -> None:
-    """Exits sit inside this model, and one that borrows the last block leaves something to skip."""
-    if not exits:
-        return
-    check_positions([exit.after for exit in exits], num_blocks)
-    if exits[-1].bridge.borrows_last_block and exits[-1].after == num_blocks - 1:
-        raise UsageError(
-            f"the exit after block {num_blocks - 1} of {num_blocks} saves nothing: its bridge runs the last block."
+    def check_integrity(self) -> None:
+        """Every slot has one owner or none; each row's frontiers and rings agree with its tokens."""
+        owned = [row.slot for row in self._running.values()]
+        assert sorted(owned + self._free) == list(range(len(owned) + len(self._free))), (
+            "a slot is owned twice"
         )
+        for row in self._running.values():
+            self.frontier.check_integrity(row.slot)
+            consumed = self.frontier.segments[0].frontier(row.slot)
+            assert consumed in ((len(row.tokens) - 1, len(row.tokens)) if row.prompted else (row.prefilled,))
 
 
-def _no_gate(policy: str) -> str:
-    """What is wrong with a policy that asks gates where there are none, and which would have worked."""
-    package = "offramp.policies"
-    others = [name for name in names(package) if not find(package, name, ExitPolicy).needs_gate]
-    return (
-        f"policy {policy} asks the exits' gates, and untrained exits have none. Policies that work with them: "
-        f"{', '.join(others)}. `offramp train` trains gates."
-    )
+def _controller(drafts: int | str, frontier: Frontier, progress: Callable[[str], None] | None) -> Controller:
+    if isinstance(drafts, int):
+        return Fixed(drafts)
+    if drafts != "auto":
+        raise UsageError(f'drafts is {drafts!r}; it must be a count or "auto".')
+    return measured(frontier, progress)
 
 
 def fold(events: Sequence[TokenEvent]) -> Generation:

@@ -3,25 +3,30 @@
 The blocks are cut at the exits into segments. A segment's blocks, gate and bridge share a frontier: how many of a
 slot's tokens they have settled. Tokens a segment owes wait in its ring as the hidden states it will take in.
 
-Shapes: R rows, T tokens in this call, S slots, D width, V vocabulary.
+Shapes: R rows, T tokens of one, N tokens of all rows in this call, packed, S slots, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from offramp.engine.sequence import Stats
 from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Block, Model
+from offramp.ops.rowwise import rowwise
 from offramp.propagation.base import Part, Propagation, Stack, Stateful
+
+
+Saved = list[dict[str, Tensor]]
+"""A slot's memory: of each part of `Frontier.settled`, what its mixer's `snapshot` gave."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a chunk leaves behind at the end of a segment: hidden states `[R, T, D]` (row i's first n[i] are real),
-    and of each row's newest token what entered and left, the gate's value and the bridge's hidden state."""
+    """What the rows' chunks leave behind at the end of a segment: hidden states `[N, D]`, packed, row i's n[i] after
+    those of row i - 1; and of each row's newest token what entered and left, the gate's value and the bridge's
+    hidden state."""
 
-    hidden_RTD: Tensor
-    n: list[int]
+    rows: Sequence[int]
+    n: Sequence[int]
+    hidden_ND: Tensor
     entering_RD: Tensor
     leaving_RD: Tensor
     gate_R: Tensor | None = None
@@ -106,6 +113,11 @@ class Frontier:
         return named
 
     @property
+    def settled(self) -> list[Part]:
+        """Every part that a frontier counts for, in order of depth."""
+        return [part for segment in self.segments for part in segment.parts]
+
+    @property
     def last_block(self) -> Part:
         return self.segments[-1].blocks[-1]
 
@@ -132,47 +144,82 @@ class Frontier:
                 x_1TD = block.prefill(x_1TD, [slot])
             for listener in segment.listeners:
                 listener.prefill(x_1TD, [slot])
-        return self.logits(x_1TD[:, -1:])[0, 0]
+        return self.logits(x_1TD[0, -1:])[0]
+
+    def snapshot(self, slot: int, since: int = 0) -> Saved:
+        """A copy of what the slot remembers, entries from number `since` on. Needs nothing provisional or pending."""
+        return [part.module.mixer.snapshot(part.state, slot, since) for part in self.settled]
+
+    def restore(self, slot: int, saved: Saved) -> None:
+        """Give the slot what `snapshot` returned, after what lies before it."""
+        for part, memory in zip(self.settled, saved, strict=True):
+            part.module.mixer.restore(part.state, slot, memory)
 
     def feed(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Put each row's newest token into the first ring."""
-        x_R1D = self.model.embed(torch.tensor(tokens, device=self.device)[:, None])
-        self._wait(self.segments[0], x_R1D, rows, [1] * len(rows))
+        x_RD = self.model.embed(torch.tensor(tokens, device=self.device))
+        self._wait(self.segments[0], x_RD, rows, [1] * len(rows))
 
-    def _wait(self, segment: Segment, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        for i, (slot, count) in enumerate(zip(rows, n, strict=True)):
-            first = segment.waiting[slot]
-            segment.ring[slot, first : first + count] = x_RTD[i, :count]
-            segment.waiting[slot] = first + count
+    def _wait(self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        segment.ring.flatten(0, 1)[self._places(segment, rows, n)] = x_ND
+        for slot, count in zip(rows, n, strict=True):
+            segment.waiting[slot] += count
+
+    def _places(self, segment: Segment, rows: Sequence[int], n: Sequence[int]) -> Tensor:
+        """Where the rows' next n[i] tokens go in the ring, slots and places flattened."""
+        firsts = [slot * RUN_LIMIT + segment.waiting[slot] for slot in rows]
+        places = [first + t for first, count in zip(firsts, n, strict=True) for t in range(count)]
+        return torch.tensor(places, device=self.device)
 
     # ---- the primitive
 
     def run(self, s: int, rows: Sequence[int]) -> Pass:
-        """Push all that segment s owes each row through it as one chunk; what comes out waits at the next."""
+        """Push all that segment s owes each row through it as one chunk; what comes out waits at the next.
+
+        rows: slots, ascending, each of which is owed something.
+        """
         segment = self.segments[s]
         n = [segment.waiting[slot] for slot in rows]
-        entering_RTD = x_RTD = self._chunk(segment, rows, n)
+        for slot in rows:
+            segment.waiting[slot] = 0
+        entering_ND = segment.ring.flatten(0, 1)[self._places(segment, rows, n)]
         if segment.exit is None:
             self.last_block.rollback(rows)  # a last_block bridge's tail: the real entries come now
-        for block in segment.blocks:
-            x_RTD = block(x_RTD, rows, n)
+        calls = self._calls(entering_ND, rows, n)
+        through = [self._through(segment, *call) for call in calls]
+        hidden_ND, gate_N, bridged_ND = (_packed(parts) for parts in zip(*through, strict=True))
         for slot, count in zip(rows, n, strict=True):
-            segment.waiting[slot] = 0
             self._count(slot, blocks=len(segment.blocks), tokens=count)
-        entering_RD, leaving_RD = _newest(entering_RTD, n), _newest(x_RTD, n)
-        if segment.exit is None or segment.gate is None or segment.bridge is None:
-            return Pass(x_RTD, n, entering_RD, leaving_RD)
-        self._wait(self.segments[s + 1], x_RTD, rows, n)
-        segment.gate.count("run", rows, n)  # and the bridge's with it: they may share what they read
-        gate_RT, bridged_RTD = segment.exit(x_RTD, segment.gate.state, segment.bridge.state, rows, n)
-        gate_R = _newest(gate_RT[..., None], n)[:, 0].float().sigmoid()
-        return Pass(x_RTD, n, entering_RD, leaving_RD, gate_R, _newest(bridged_RTD, n))
+        newest_R = torch.tensor(n, device=self.device).cumsum(0) - 1
+        entering_RD, leaving_RD = entering_ND[newest_R], hidden_ND[newest_R]
+        if segment.exit is None:
+            return Pass(rows, n, hidden_ND, entering_RD, leaving_RD)
+        self._wait(self.segments[s + 1], hidden_ND, rows, n)
+        gate_R = rowwise(torch.sigmoid, gate_N[newest_R, None].float())[:, 0]
+        return Pass(rows, n, hidden_ND, entering_RD, leaving_RD, gate_R, bridged_ND[newest_R])
 
-    def _chunk(self, segment: Segment, rows: Sequence[int], n: Sequence[int]) -> Tensor:
-        width = self.tier.width(max(n))
-        if len(rows) == 1:
-            return segment.ring[rows[0] : rows[0] + 1, :width]
-        return segment.ring[torch.tensor(rows, device=self.device), :width]
+    def _through(
+        self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """The real tokens of one call through blocks, gate and bridge: hidden states, gate logits, bridged ones."""
+        count = sum(n)
+        for block in segment.blocks:
+            x_ND = block(x_ND, rows, n)
+        if segment.exit is None or segment.gate is None or segment.bridge is None:
+            return x_ND[:count], x_ND[:0], x_ND[:0]
+        segment.gate.count("run", rows, n)  # and the bridge's with it: they may share what they read
+        gate_N, bridged_ND = segment.exit(x_ND, segment.gate.state, segment.bridge.state, rows, n)
+        return x_ND[:count], gate_N[:count], bridged_ND[:count]
+
+    def _calls(
+        self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Sequence[int], Sequence[int]]]:
+        """The packed tokens, cut and padded as the tier wants."""
+        start = 0
+        for share in self.tier.calls(n):
+            stop = start + sum(n[share])
+            yield self.tier.pad(x_ND[start:stop]), rows[share], n[share]
+            start = stop
 
     def _count(self, slot: int, blocks: int, tokens: int) -> None:
         self.stats[slot].block_tokens += blocks * tokens
@@ -180,21 +227,20 @@ class Frontier:
 
     # ---- what an exit may do
 
-    def peek(self, s: int, passed: Pass, rows: Sequence[int]) -> Tensor:
-        """The bridge's logits `[R, V]` for each row's newest token at exit s.
+    def peek(self, s: int, bridged_RD: Tensor, rows: Sequence[int]) -> Tensor:
+        """The bridge's logits `[R, V]` for each row's newest token at exit s, of what the bridge gave.
 
         A bridge that borrows the last block leaves one provisional entry there: the token's tail.
         """
-        assert passed.bridged_RD is not None
-        h_RTD = self._bucket(passed.bridged_RD[:, None])
         if self.exits[s].bridge.borrows_last_block:
-            h_RTD = self.last_block(h_RTD, rows, [1] * len(rows))
+            calls = self._calls(bridged_RD, rows, [1] * len(rows))
+            bridged_RD = _packed([self.last_block(*call)[: len(call[1])] for call in calls])
             for slot in rows:
                 self._count(slot, blocks=1, tokens=1)
         for slot in rows:
             self.stats[slot].head_rows += 1
             self.stats[slot].head_passes += 1
-        return self.model.logits(h_RTD)[:, 0]
+        return self.logits(bridged_RD)
 
     def unpeek(self, s: int, rows: Sequence[int]) -> None:
         """The tokens stay after all: take their tail entries back."""
@@ -202,12 +248,13 @@ class Frontier:
             for slot in rows:
                 self.last_block.rollback([slot], keep=self.last_block.state.provisional[slot] - 1)
 
-    def leave(self, s: int, passed: Pass, rows: Sequence[int], propagation: Propagation) -> None:
+    def leave(self, s: int, leaving_RD: Tensor, rows: Sequence[int], propagation: Propagation) -> None:
         """The rows' newest tokens leave at exit s: they wait, or the deeper segments are settled at once."""
         if propagation.waits:
             return
         stack = self._stack(s)
-        propagation.after_exit(stack, self._bucket(passed.leaving_RD[:, None]), rows, [1] * len(rows))
+        for call in self._calls(leaving_RD, rows, [1] * len(rows)):
+            propagation.after_exit(stack, *call)
         for segment in self.segments[s + 1 :]:
             for part in segment.parts:
                 part.commit(rows, [part.state.provisional[slot] for slot in rows])
@@ -225,16 +272,20 @@ class Frontier:
 
     def commit(self, s: int, rows: Sequence[int], n: Sequence[int]) -> None:
         """Segment s's first n[i] provisional tokens of slot rows[i] are final; the others are forgotten."""
-        for part in self.segments[s].parts:
+        for part in self.segments[s].parts if rows else ():
             part.commit(rows, n)
 
-    def judge(self, rows: Sequence[int], n: Sequence[int]) -> None:
-        """Every segment keeps the first n[i] tokens since the last judgement, the accepted length of row i."""
+    def conclude(self, rows: Sequence[int], n: Sequence[int], judged: Sequence[bool]) -> None:
+        """The last segment has spoken. Of rows that are judged every segment keeps the first n[i] tokens since the
+        last judgement; of the others the shallower ones are final already, and only the last one's are left."""
+        everywhere = [i for i, whole in enumerate(judged) if whole]
         for s in range(len(self.segments)):
-            self.commit(s, rows, n)
+            kept = range(len(rows)) if s == len(self.exits) else everywhere
+            self.commit(s, [rows[i] for i in kept], [n[i] for i in kept])
 
     def check_integrity(self, slot: int) -> None:
-        """Frontiers fall with depth, and a ring holds exactly the difference to the segment before it."""
+        """Frontiers fall with depth, a ring holds exactly the difference to the segment before it, and a slot that
+        has taken in nothing remembers nothing."""
         fronts = [segment.frontier(slot) for segment in self.segments]
         owed = [segment.waiting[slot] for segment in self.segments[1:]]
         assert owed == [shallow - deep for shallow, deep in pairwise(fronts)], (fronts, owed)
@@ -243,19 +294,17 @@ class Frontier:
             for part in segment.parts:
                 tail = part is self.last_block
                 assert tail or part.state.next_position(slot) == segment.frontier(slot), "a part fell behind"
+        if not any(fronts):
+            memory = [value for saved in self.snapshot(slot) for value in saved.values()]
+            assert not any(value.any() for value in memory), "something of a former owner is left"
 
     # ---- the head
 
-    def logits(self, h_RTD: Tensor) -> Tensor:
-        """Logits `[R, T, V]` through the shared norm and head, padded as the tier wants."""
-        count = h_RTD.shape[1]
-        return self.model.logits(self._bucket(h_RTD))[:, :count]
-
-    def _bucket(self, h_RTD: Tensor) -> Tensor:
-        """Zero rows after the real ones, up to the tier's width."""
-        return nn.functional.pad(h_RTD, (0, 0, 0, self.tier.width(h_RTD.shape[1]) - h_RTD.shape[1]))
+    def logits(self, h_ND: Tensor) -> Tensor:
+        """Logits `[N, V]` through the shared norm and head."""
+        calls = self._calls(h_ND, range(len(h_ND)), [1] * len(h_ND))
+        return _packed([self.model.logits(x_ND)[: len(rows)] for x_ND, rows, _ in calls])
 
 
-def _newest(x_RTD: Tensor, n: Sequence[int]) -> Tensor:
-    """Each row's newest real token `[R, D]`."""
-    return torch.stack([x_RTD[i, count - 1] for i, count in enumerate(n)])
+def _packed(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

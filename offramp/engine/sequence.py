@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from offramp.engine.controller import Odds, Prospect
 from offramp.errors import UsageError
 from offramp.mixers.base import RUN_LIMIT
 from offramp.policies.base import ExitPolicy, Memory
@@ -63,6 +64,10 @@ class Request:
 
     thresholds: one number in [0, 1] for all exits, or one for each. run_max: how many tokens may leave in a row
     before one must reach the last segment. stop: strings that end the reply and are not part of it.
+    forced: the reply's tokens, given: each is taken whatever the model would choose, and the events say its logprob,
+    its depth and what would have been chosen (`best`). Nothing but its own end ends it.
+    priority: requests of a lower number begin first. salt: prompts share what was computed of them only with
+    prompts of the same salt.
     Raises UsageError for values outside their range.
     """
 
@@ -75,12 +80,21 @@ class Request:
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    forced: tuple[int, ...] = ()
+    priority: int = 0
+    salt: str = ""
+
+    @property
+    def most(self) -> int:
+        """Tokens that the reply may have."""
+        return len(self.forced) or self.max_tokens
 
     def __post_init__(self) -> None:
         _require(len(self.prompt) > 0, "prompt", "''", "at least one token")
         _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a count >= 1")
         _require(1 <= self.run_max < RUN_LIMIT, "run_max", self.run_max, f"between 1 and {RUN_LIMIT - 1}")
         _require(all(self.stop), "a stop string", "''", "at least one character")
+        _require(not (self.stop and self.forced), "stop", self.stop, "empty where the reply is forced")
         for threshold in self.thresholds:
             _require(0 <= threshold <= 1, "threshold", threshold, "in [0, 1] (1 never leaves)")
 
@@ -118,13 +132,15 @@ class Stats:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One committed token; `token` is -1 on an event that only closes a request whose logits were no numbers.
+    """One committed token; `token` is -1 on an event that only closes a request whose logits were no numbers, and
+    `error` says so.
 
     text: what became certain with it (may be empty: half a character, the possible beginning of a stop string).
     depth: the blocks behind the choice. gate: the gate's value where an exit chose or drafted it.
     drafted: an exit drafted it and the last segment accepted. logprob: natural log, before filters, after
-    temperature and penalties. index: 0 for the first generated token. finish: on the last event, one of
-    eos, stop, max_tokens, context, nan; that event carries the row's stats.
+    temperature and penalties. best: what would have been chosen, where the token was forced; else the token.
+    index: 0 for the first generated token. finish: on the last event, one of
+    eos, stop, max_tokens, context, forced, nan; that event carries the row's stats.
     """
 
     token: int
@@ -133,10 +149,21 @@ class TokenEvent:
     gate: float | None
     drafted: bool
     logprob: float
+    best: int
     index: int
     finish: str | None = None
     request: int = 0
     stats: Stats | None = None
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, on an event that closes a request for that reason."""
+        if self.finish != "nan":
+            return None
+        return (
+            f"the model's logits after {self.index} generated tokens are not numbers, so the reply ends there. Its "
+            "weights may overflow in this format: try dtype f32."
+        )
 
 
 @dataclass(frozen=True)
@@ -152,13 +179,26 @@ class Generation:
 
 @dataclass(frozen=True)
 class Choice:
-    """A token chosen at one position: by exit number `exit`, or by the last segment (None)."""
+    """A token chosen at one position: by exit number `exit`, or by the last segment (None).
+
+    best: what would have been chosen where the token is forced; else the token itself.
+    """
 
     token: int
     logprob: float
+    best: int
     exit: int | None = None
     gate: float | None = None
     memory: Memory = ()
+
+
+@dataclass
+class Shared:
+    """What samples of one prompt share: its memory (`Frontier.snapshot`) and the logits `[V]` after it, once one of
+    them has run it."""
+
+    saved: list[dict[str, Tensor]] | None = None
+    logits_V: Tensor | None = None
 
 
 @dataclass
@@ -166,8 +206,10 @@ class Sequence:
     """A running row: its request, its slot, its tokens (committed, then drafts), and what it remembers.
 
     limit: tokens, prompt included, that the context and the slot hold. prefilled: prompt tokens already run.
+    stays: its newest token has passed the first exit and waits for a deep pass. paused: it takes no turns.
     drafts[i] was chosen from the i-th token after the last deep pass. run counts the tokens that left since the
-    last one that reached the last segment. memory is the policy's, after the newest decision.
+    last one that reached the last segment. memory is the policy's, after the newest decision. odds: how often it
+    leaves the first exit, and is right there. shared: what it has in common with other samples of its prompt.
     """
 
     id: int
@@ -180,20 +222,41 @@ class Sequence:
     limit: int
     eos: frozenset[int]
     tokens: list[int]
+    odds: Odds
+    shared: Shared | None = None
     prefilled: int = 0
+    stays: bool = False
+    paused: bool = False
     run: int = 0
     memory: Memory = ()
     drafts: list[Choice] = field(default_factory=list)
     emitted: int = 0
     finish: str | None = None
 
+    @property
+    def prompted(self) -> bool:
+        """Whether its whole prompt has run."""
+        return self.prefilled == len(self.request.prompt)
+
+    def forced(self, ahead: int = 0) -> int | None:
+        """The token that must come next, or `ahead` positions later; None where the model chooses."""
+        index = len(self.tokens) - len(self.request.prompt) + ahead
+        return self.request.forced[index] if index < len(self.request.forced) else None
+
     def may_leave(self) -> bool:
         """Whether the row's own rule lets its newest token leave: no more than run_max in a row."""
         return self.run < self.request.run_max
 
+    def prospect(self) -> Prospect:
+        """What the controller should know of it."""
+        room = self.request.run_max - self.run
+        return Prospect(
+            self.odds.leave, self.odds.accept, self.propagation.judged, self.propagation.waits, room
+        )
+
     def full(self) -> bool:
         """Whether nothing after the newest draft could be kept: it fills the row, or is an end."""
-        room = min(len(self.request.prompt) + self.request.max_tokens, self.limit) - len(self.tokens)
+        room = min(len(self.request.prompt) + self.request.most, self.limit) - len(self.tokens)
         return bool(self.drafts) and (room == 0 or self.tokens[-1] in self.eos or self._drafts_stop())
 
     def _drafts_stop(self) -> bool:
@@ -206,6 +269,7 @@ class Sequence:
     def leave(self, choice: Choice, depth: int) -> list[TokenEvent]:
         """The newest token left: its choice is a draft (`verify`) or the next committed token."""
         self.run += 1
+        self.stays = False
         if not self.propagation.judged:
             return [self.commit(choice, depth, drafted=False)]
         self.stats.drafts += 1
@@ -218,6 +282,10 @@ class Sequence:
         drafts, self.drafts = self.drafts, []
         del self.tokens[len(self.tokens) - len(drafts) :]
         return drafts
+
+    def arrive(self) -> None:
+        """A token has reached the last segment."""
+        self.run, self.stays = 0, False
 
     def commit(self, choice: Choice, depth: int, drafted: bool) -> TokenEvent:
         """Append one final token and look for an end: EOS, stop, max_tokens, context, in that order."""
@@ -233,6 +301,7 @@ class Sequence:
             choice.gate,
             drafted,
             choice.logprob,
+            choice.best,
             index,
             self.finish,
             self.id,
@@ -243,7 +312,7 @@ class Sequence:
         """The model's logits are no numbers: the row ends here, with what is certain so far."""
         self.finish = "nan"
         return TokenEvent(
-            -1, self._rest(), depth, None, False, math.nan, self.emitted, self.finish, self.id, self.stats
+            -1, self._rest(), depth, None, False, math.nan, -1, self.emitted, self.finish, self.id, self.stats
         )
 
     def _push(self, token: int) -> str:
@@ -257,8 +326,8 @@ class Sequence:
         if stopped:
             self.finish = "stop"
             return text
-        if self.emitted >= self.request.max_tokens:
-            self.finish = "max_tokens"
+        if self.emitted >= self.request.most:
+            self.finish = "forced" if self.request.forced else "max_tokens"
         elif len(self.tokens) >= self.limit:
             self.finish = "context"
         return text + (self._rest() if self.finish else "")

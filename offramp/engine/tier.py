@@ -1,15 +1,15 @@
-"""How wide a chunk is made before it meets the kernels, and whether that makes rows exact here.
+"""How many tokens meet the kernels in one call, and whether that makes rows exact here.
 
-PyTorch's kernels give a row other bits when other numbers of rows share the call. In the exact tier every call has
-16 rows of one sequence, so a token's bits depend on nothing but its sequence (design section 4). The fast tier
-pads nothing: its results agree within a tolerance.
+PyTorch's kernels give a token other bits when other numbers of tokens share the call. In the exact tier every call
+has 16, of one sequence or of several, so a token's bits depend on nothing but its sequence (design section 4). The
+fast tier puts everything into one call and pads nothing: its results agree within a tolerance.
 
-Shapes: T tokens, D width, V vocabulary.
+Shapes: T tokens, N tokens of all rows, packed, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,10 +31,21 @@ class Tier:
     name: str
     bucket: int
 
-    def width(self, n: int) -> int:
-        """The chunk width T for n tokens."""
-        assert n <= RUN_LIMIT
-        return self.bucket or n
+    def calls(self, n: Sequence[int]) -> Iterator[slice]:
+        """Which rows, of n[i] tokens each, share a call: as many as fit, in their order."""
+        start = tokens = 0
+        for i, count in enumerate(n):
+            assert 0 < count <= RUN_LIMIT
+            if self.bucket and tokens + count > self.bucket:
+                yield slice(start, i)
+                start, tokens = i, 0
+            tokens += count
+        yield slice(start, len(n))
+
+    def pad(self, x_ND: Tensor) -> Tensor:
+        """Zero tokens behind the real ones, up to the bucket."""
+        missing = max(0, self.bucket - len(x_ND))
+        return nn.functional.pad(x_ND, (0, 0, 0, missing)) if missing else x_ND
 
 
 EXACT = Tier("exact", RUN_LIMIT)
@@ -76,32 +87,33 @@ def self_test(model: Model, exits: Sequence[Exit] = ()) -> bool:
 
 
 def _head_exact(model: Model, tokens_TD: Tensor) -> bool:
-    straight = model.logits(tokens_TD[None])[0]
-    turned = model.logits(tokens_TD.roll(5, 0)[None])[0].roll(-5, 0)
+    straight, turned = model.logits(tokens_TD), model.logits(tokens_TD.roll(5, 0)).roll(-5, 0)
     return torch.equal(straight, turned)
 
 
 def _chunk_exact(module: nn.Module, parts: list[Stateful], prompt_TD: Tensor, tokens_TD: Tensor) -> bool:
-    """A chunk of tokens after a prompt, against the same tokens one by one, each first among other rows.
+    """A chunk of tokens after a prompt, against the same tokens one by one, each beside tokens of another row.
 
     parts: those of the module that have a state each: a block itself, an exit's gate and bridge.
     """
-    together, alone = ([part.mixer.init_state(1, PROMPT + 2 * RUN_LIMIT) for part in parts] for _ in range(2))
-    for states in (together, alone):
+    together, apart = ([part.mixer.init_state(2, PROMPT + 2 * RUN_LIMIT) for part in parts] for _ in range(2))
+    for states in (together, apart):
         for part, state in zip(parts, states, strict=True):
-            part.prefill(prompt_TD[None], state, [0])
-    at_once = _outputs(module(tokens_TD[None], *together, [0], [RUN_LIMIT]))
+            part.prefill(prompt_TD[None], state, [1])
+    at_once = _outputs(module(tokens_TD, *together, [1], [RUN_LIMIT]))
     one_by_one = []
     for t in range(RUN_LIMIT):
-        one_by_one.append(_outputs(module(tokens_TD.roll(-t, 0)[None], *alone, [0], [1]))[:1])
-        for part, state in zip(parts, alone, strict=True):
-            part.mixer.commit(state, [0], [state.provisional[0]])
+        place = t % (RUN_LIMIT - 1) + 1  # of the token in this call; before it comes the other row
+        rolled_TD = tokens_TD.roll(place - t, 0)
+        one_by_one.append(_outputs(module(rolled_TD, *apart, [0, 1], [place, 1]))[place : place + 1])
+        for part, state in zip(parts, apart, strict=True):
+            part.mixer.commit(state, [0, 1], [0, 1])
     return torch.equal(at_once, torch.cat(one_by_one))
 
 
 def _outputs(given: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    """A row of numbers a token `[T, .]`: a block's hidden state, or an exit's gate logit and hidden state."""
+    """A row of numbers a token `[N, .]`: a block's hidden state, or an exit's gate logit and hidden state."""
     if isinstance(given, Tensor):
-        return given[0]
-    gate_RT, bridged_RTD = given
-    return torch.cat((gate_RT[..., None].to(bridged_RTD.dtype), bridged_RTD), -1)[0]
+        return given
+    gate_N, bridged_ND = given
+    return torch.cat((gate_N[:, None].to(bridged_ND.dtype), bridged_ND), -1)

@@ -5,56 +5,82 @@ holds the window, the provisional tokens and the largest chunk, and when it is f
 forgotten and the rest moves to its front. So a query's entries always lie in one piece, as in a buffer that is never
 full; a ring that wraps would have to join two pieces for every query.
 
-Shapes: T tokens in this call, S slots, L entries held, G key-value heads, K head dim, F turned dimensions.
+Shapes: T tokens of one slot, N tokens of all rows in this call, packed, S slots, L entries held, G key-value heads,
+K head dim, F turned dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from offramp.mixers.base import CELL, RUN_LIMIT, State
-from offramp.ops.attention_cached import BLOCK, first_read
+from offramp.ops.attention_cached import TILE, Cache, Chunk, first_read
 from offramp.ops.rope import rotate
+
+Turns = tuple[Tensor, Tensor] | None
+"""Cosines and sines `[N, F]` of some positions; None without rotary positions."""
 
 
 def capacity(max_len: int, window: int | None) -> tuple[int, int]:
-    """Entries a slot must hold, and positions that it can reach. Decoding reads whole blocks, and a run of
+    """Entries a slot must hold, and positions that it can reach. Decoding reads whole tiles, and a run of
     provisional tokens may pass the limit."""
-    reached = -(-max_len // BLOCK) * BLOCK + RUN_LIMIT + BLOCK
+    reached = _tiles(max_len + RUN_LIMIT)
     if window is None:
         return reached, reached
-    return min(reached, -(-(window + BLOCK + RUN_LIMIT + CELL) // BLOCK) * BLOCK), reached
+    return min(reached, _tiles(window + TILE + RUN_LIMIT + CELL)), reached
+
+
+def _tiles(entries: int) -> int:
+    return -(-entries // TILE) * TILE
 
 
 @dataclass
 class AttentionState(State):
     """Keys (rotated when written) and values. entries[slot] counts the final ones, oldest[slot] is the number of
-    the first that is still held, at k[slot, 0]: a multiple of a block.
+    the first that is still held, at v[slot, :, 0]: that of a tile's first.
 
-    pos is each entry's position: skipped tokens have a position and no entry. own is the number of the last entry,
-    up to this one, that the block computed itself and did not copy, -1 where there is none. cos and sin are the
-    rotations of all positions, None without rotary positions.
+    pos is each entry's position: skipped tokens have a position and no entry. own[slot][i] is the number of the last
+    entry that the block computed itself and did not copy, among the final ones and i provisional ones; -1 where there
+    is none. cos and sin are the rotations of all positions, None without rotary positions.
     """
 
-    k: Tensor  # [S, L, G, K]
-    v: Tensor  # [S, L, G, K]
+    k: Tensor  # [S, G, K, L]
+    v: Tensor  # [S, G, L, K]
     pos: Tensor  # [S, L]
-    own: Tensor  # [S, L] in main memory: it is asked for, never computed with
     cos: Tensor | None  # [positions, F]
     sin: Tensor | None
     reach: int | None  # the mixer's window
     entries: list[int] = field(init=False)
     oldest: list[int] = field(init=False)
+    own: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.entries, self.oldest = [0] * self.slots, [0] * self.slots
+        self.own = [[-1] for _ in range(self.slots)]
+
+    @property
+    def cache(self) -> Cache:
+        return Cache(self.k, self.v, self.pos)
 
     def reset(self, slot: int) -> None:
         self.position[slot] = self.provisional[slot] = self.entries[slot] = self.oldest[slot] = 0
+        self.own[slot] = [-1]
+
+    def commit(self, slot: int, count: int) -> None:
+        assert count <= self.provisional[slot], "only tokens that were pushed can be committed"
+        self.position[slot] += count
+        self.entries[slot] += count
+        self.provisional[slot] = 0
+        self.own[slot] = [self.own[slot][count]]
+
+    def rollback(self, slot: int, keep: int) -> None:
+        self.provisional[slot] = min(self.provisional[slot], keep)
+        del self.own[slot][keep + 1 :]
 
     def written(self, slot: int) -> int:
         return self.entries[slot] + self.provisional[slot]
@@ -65,74 +91,103 @@ class AttentionState(State):
         assert oldest <= first <= stop, "these entries are forgotten"
         return slice(first - oldest, stop - oldest)
 
-    def append(self, slot: int, k_TGK: Tensor, v_TGK: Tensor, copied: bool = False) -> int:
-        """T provisional entries at the next positions, their keys rotated already; the number of the first."""
-        first, position, count = self.written(slot), self.next_position(slot), len(k_TGK)
+    def claim(self, slot: int, count: int, copied: bool = False) -> Chunk:
+        """The next `count` provisional entries, at the next positions, still to be written."""
+        first, position = self.written(slot), self.next_position(slot)
         self._make_room(slot, count)
-        there = self.held(slot, first, first + count)
-        self.k[slot, there], self.v[slot, there] = k_TGK, v_TGK
-        self.pos[slot, there] = torch.arange(position, position + count, device=self.pos.device)
-        own = self.last_own(slot)
-        self.own[slot, there] = own if copied else torch.arange(first, first + count)
+        own = self.own[slot]
+        own.extend([own[-1]] * count if copied else range(first, first + count))
         self.provisional[slot] += count
-        return first
+        return Chunk(slot, count, first - self.oldest[slot], position)
+
+    def write(self, chunk: Chunk, k_TGK: Tensor, v_TGK: Tensor) -> None:
+        """A claimed chunk's entries, their keys rotated already."""
+        slot, n, place, position = chunk
+        k_GKT, v_GTK, pos_T = self._held(slot, slice(place, place + n))
+        k_GKT[...], v_GTK[...] = k_TGK.permute(1, 2, 0), v_TGK.transpose(0, 1)
+        pos_T[...] = torch.arange(position, position + n, device=pos_T.device)
+
+    def write_packed(self, chunks: Sequence[Chunk], k_NGK: Tensor, v_NGK: Tensor) -> None:
+        """`write` of all chunks; a single one is written without an index."""
+        if len(chunks) == 1:
+            self.write(chunks[0], k_NGK, v_NGK)
+            return
+        tokens = [(c.slot, c.place + t, c.position + t) for c in chunks for t in range(c.n)]
+        slot_N, place_N, pos_N = torch.tensor(tokens, device=self.pos.device).unbind(1)
+        self.k[slot_N, :, :, place_N], self.v[slot_N, :, place_N] = k_NGK, v_NGK
+        self.pos[slot_N, place_N] = pos_N
 
     def last_own(self, slot: int) -> int:
         """The number of the slot's last entry that was not copied; -1: none."""
-        written = self.written(slot)
-        return int(self.own[slot, written - 1 - self.oldest[slot]]) if written else -1
+        return self.own[slot][-1]
 
     def newest(self, slot: int, count: int) -> tuple[Tensor, Tensor]:
         """Keys and values `[T, G, K]` of the last `count` entries."""
         written = self.written(slot)
-        there = self.held(slot, written - count, written)
-        return self.k[slot, there], self.v[slot, there]
+        return self.read(slot, written - count, written)[:2]
 
-    def turn(self, x_THK: Tensor, position: int) -> Tensor:
-        """x rotated, its first token at `position`."""
+    def read(self, slot: int, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values `[T, G, K]` and positions `[T]` of the entries first..stop-1."""
+        k_GKT, v_GTK, pos_T = self._held(slot, self.held(slot, first, stop))
+        return k_GKT.permute(2, 0, 1), v_GTK.transpose(0, 1), pos_T
+
+    def turns(self, chunks: Sequence[Chunk]) -> Turns:
+        """Those of the chunks' positions."""
         if self.cos is None or self.sin is None:
-            return x_THK
-        there = slice(position, position + len(x_THK))
-        return rotate(x_THK, self.cos[there], self.sin[there])
+            return None
+        if len(chunks) == 1:
+            there = slice(chunks[0].position, chunks[0].position + chunks[0].n)
+            return self.cos[there], self.sin[there]
+        positions = [c.position + t for c in chunks for t in range(c.n)]
+        pos_N = torch.tensor(positions, device=self.cos.device)
+        return self.cos[pos_N], self.sin[pos_N]
 
     def carry(self, slot: int, entry: int, count: int) -> tuple[Tensor, Tensor]:
         """One entry as it would stand at the next `count` positions: its key rotated by the whole distance."""
-        place = self.held(slot, entry, entry + 1)
-        k_1GK, v_1GK = self.k[slot, place], self.v[slot, place]
+        k_1GK, v_1GK, there = self.read(slot, entry, entry + 1)
         k_TGK, v_TGK = (part.repeat(count, 1, 1) for part in (k_1GK, v_1GK))  # writing may move the entries
         if self.cos is None or self.sin is None:
             return k_TGK, v_TGK
-        there, position = self.pos[slot, place], self.next_position(slot)
+        position = self.next_position(slot)
         new = slice(position, position + count)
         return rotate(k_TGK, *_between(self.cos[there], self.sin[there], self.cos[new], self.sin[new])), v_TGK
 
-    def snapshot(self, slot: int) -> dict[str, Tensor]:
-        """A copy of the final entries that a later token can need, with the counts."""
-        last = self.entries[slot]
-        there = self.held(slot, self._needed(slot), last)
-        saved = {name: part[slot, there].clone() for name, part in self._parts().items()}
-        counts = {"entries": last, "position": self.position[slot]}
+    def snapshot(self, slot: int, since: int) -> dict[str, Tensor]:
+        """A copy of the final entries from number `since` on that a later token can need, with the counts."""
+        last, own = self.entries[slot], self.last_own(slot)
+        there = self.held(slot, max(since, self._needed(slot)), last)
+        saved = {
+            name: part.clone() for name, part in zip(("k", "v", "pos"), self._held(slot, there), strict=True)
+        }
+        counts = {"entries": last, "position": self.position[slot], "own": own, "since": since}
         return saved | {name: torch.tensor(count) for name, count in counts.items()}
 
     def restore(self, slot: int, saved: dict[str, Tensor]) -> None:
-        count, self.entries[slot] = len(saved["pos"]), int(saved["entries"])
-        for name, part in self._parts().items():
-            part[slot, :count] = saved[name]
-        self.oldest[slot], self.provisional[slot] = self.entries[slot] - count, 0
-        self.position[slot] = int(saved["position"])
+        last, since, count = int(saved["entries"]), int(saved["since"]), len(saved["pos"])
+        if since == 0 or last - count > since:  # nothing before it is needed
+            self.reset(slot)
+            self.oldest[slot] = self.entries[slot] = last - count
+        assert self.written(slot) == last - count, "a snapshot is given after the one that it follows"
+        self._make_room(slot, count)
+        there = self.held(slot, last - count, last)
+        for part, name in zip(self._held(slot, there), ("k", "v", "pos"), strict=True):
+            part[...] = saved[name]
+        self.entries[slot], self.position[slot] = last, int(saved["position"])
+        self.own[slot] = [int(saved["own"])]
 
-    def _parts(self) -> dict[str, Tensor]:
-        return {"k": self.k, "v": self.v, "pos": self.pos, "own": self.own}
+    def _held(self, slot: int, there: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """The memory itself: keys `[G, K, T]`, values `[G, T, K]`, positions `[T]`."""
+        return self.k[slot, :, :, there], self.v[slot, :, there], self.pos[slot, there]
 
     def _make_room(self, slot: int, count: int) -> None:
-        size, written = self.k.shape[1], self.written(slot)
+        size, written = self.pos.shape[1], self.written(slot)
         if written + count - self.oldest[slot] <= size:
             return
         needed = self._needed(slot)
         assert written + count - needed <= size, "the slot is full"
-        there = self.held(slot, needed, written)
-        for part in self._parts().values():
-            part[slot, : written - needed] = part[slot, there].clone()
+        moved = [part.clone() for part in self._held(slot, self.held(slot, needed, written))]
+        for part, values in zip(self._held(slot, slice(0, written - needed)), moved, strict=True):
+            part[...] = values
         self.oldest[slot] = needed
 
     def _needed(self, slot: int) -> int:
@@ -141,7 +196,7 @@ class AttentionState(State):
         if self.reach is None:
             return 0
         last = self.entries[slot]
-        return min(first_read(last, self.reach), max(0, last - RUN_LIMIT) // BLOCK * BLOCK)
+        return min(first_read(last, self.reach), max(0, last - RUN_LIMIT) // TILE * TILE)
 
 
 def _between(cos_F: Tensor, sin_F: Tensor, cos_TF: Tensor, sin_TF: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,15 @@
 """What mixers with a convolution and a state space share: their memory over slots, and every verb on it.
 
 Provisional tokens never touch the final state: a slot has two SSM states, `base` (final) and `work` (base and
-the provisional tokens), and a ring of the provisional tokens' inputs. Committing all of them swaps the two;
+the provisional tokens), and rings of what the provisional tokens brought. Committing all of them swaps the two;
 committing or keeping a part replays that part from base with the same steps, so the bits are those of a slot
 that never saw the others.
 
-Shapes: S slots, T tokens, W taps, C channels that are convolved, M = W - 1 + T inputs of the convolution.
+All rows of a call take a step together. What they do is elementwise, and sums of one row's numbers in one fixed
+order, so no row's bits depend on the others.
+
+Shapes: R rows, S slots, W taps, C channels that are convolved, M packed tokens (N elsewhere; here N is an SSM
+state's), L of them that are no padding.
 """
 
 from __future__ import annotations
@@ -18,41 +22,68 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from offramp.mixers._steps import Steps, in_steps
 from offramp.mixers.base import RUN_LIMIT, Mixer, State
-from offramp.ops.conv import conv_tokens, next_window
+from offramp.ops.conv import conv_tokens, next_window, windows
 from offramp.ops.norm import at_least_float32
 from offramp.ops.rowwise import rowwise
+
+WIDE = 16  # bytes of the widest number that PyTorch moves as one
 
 
 @dataclass
 class RecurrentState(State):
-    """base[slot] says which of the two SSM states is final; the window, too, is of the final tokens.
+    """base[slot] says which of the two SSM states is final.
 
+    A slot's tape is the convolution's window, of final tokens, and behind it the provisional tokens' inputs.
     Subclasses add rings `[S, RUN_LIMIT, ...]` of whatever else a replay needs.
     """
 
-    window: Tensor  # [S, W-1, C] inputs of the convolution
+    tape: Tensor  # [S, W-1 + RUN_LIMIT, C]
     ssm: Tensor  # [2, S, ...]
-    ring: Tensor  # [S, RUN_LIMIT, C] provisional tokens' inputs of the convolution
     base: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.base = [0] * self.slots
 
+    @property
+    def window(self) -> Tensor:
+        """`[S, W-1, C]`, a view: inputs of the convolution before the first provisional token."""
+        return self.tape[:, :-RUN_LIMIT]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Tokens that stand on the tapes, in the order in which they are stepped.
+
+    sources, targets: the rows' SSM states before and after, in `ssm.flatten(0, 1)`.
+    window_L: the first input that the convolution reads for a token, on all tapes joined. ring_L: a token's place in
+    all rings joined.
+    """
+
+    steps: Steps
+    sources: list[int]
+    targets: list[int]
+    window_L: Tensor
+    ring_L: Tensor
+
 
 class Recurrent(Mixer):
-    """Subclasses write their rings in `forward` and `advance`, and say how one token changes the SSM state."""
+    """Subclasses write their rings in `forward` and `advance`, and say how a token changes the SSM state."""
 
     conv1d: nn.Conv1d
 
     @abstractmethod
-    def _drives(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, ...]:
-        """What the ring's tokens from `start` on do to the SSM state: `_update`'s arguments, `[T, ...]` each."""
+    def _drives(self, state: RecurrentState, walk: Walk) -> tuple[Tensor, ...]:
+        """What tokens in the rings do to the SSM states: `_update`'s arguments, `[L, ...]` each."""
 
     @abstractmethod
-    def _update(self, ssm: Tensor, *drive: Tensor) -> Tensor:
-        """The SSM state after one token, never in place: fixed shapes and order, for the bits' sake."""
+    def _update(self, before: Tensor, after: Tensor, *drive: Tensor) -> None:
+        """SSM states `[R, ...]` after one token of each row, written to `after`, which may be `before`.
+
+        Fixed order, for the bits' sake.
+        """
 
     def reset(self, state: State, slot: int) -> None:
         assert isinstance(state, RecurrentState)
@@ -62,24 +93,25 @@ class Recurrent(Mixer):
 
     def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, RecurrentState)
-        for slot, count in zip(rows, n, strict=True):
-            assert count <= state.provisional[slot], "only tokens that were pushed can be committed"
-            self.rollback(state, [slot], count)
-            if count:
-                state.base[slot] = 1 - state.base[slot]
-                ring_1TC = state.ring[slot, None, :count]
-                state.window[slot, None] = next_window(state.window[slot, None], ring_1TC)
+        pairs = list(zip(rows, n, strict=True))
+        pushed = state.provisional
+        assert all(count <= pushed[slot] for slot, count in pairs), "only pushed tokens can be committed"
+        self._replay(state, [(slot, count) for slot, count in pairs if 0 < count < pushed[slot]])
+        self._move_windows(state, [(slot, count) for slot, count in pairs if count])
+        for slot, count in pairs:
+            state.base[slot] ^= count > 0
             state.position[slot] += count
             state.provisional[slot] = 0
 
     def rollback(self, state: State, rows: Sequence[int], keep: int = 0) -> None:
         assert isinstance(state, RecurrentState)
-        for slot in rows:
-            if state.provisional[slot] > keep:
-                state.provisional[slot] = keep
-                self._settle(state, slot, 0)
+        shortened = [slot for slot in rows if state.provisional[slot] > keep]
+        if keep:
+            self._replay(state, [(slot, keep) for slot in shortened])
+        for slot in shortened:
+            state.provisional[slot] = keep
 
-    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
+    def snapshot(self, state: State, row: int, since: int = 0) -> dict[str, Tensor]:
         assert isinstance(state, RecurrentState) and state.provisional[row] == 0
         final = state.ssm[state.base[row], row]
         position = torch.tensor(state.position[row])
@@ -104,37 +136,106 @@ class Recurrent(Mixer):
         for slot in slots:
             state.position[slot] += inputs_RTC.shape[1]
 
-    def _append(self, state: RecurrentState, slot: int, inputs_TC: Tensor) -> slice:
-        """Put tokens into the slot's ring; their places."""
-        start = state.provisional[slot]
-        stop = state.provisional[slot] = start + len(inputs_TC)
-        assert stop <= RUN_LIMIT, "a slot holds at most RUN_LIMIT provisional tokens"
-        state.ring[slot, start:stop] = inputs_TC
-        return slice(start, stop)
+    def _append(self, state: RecurrentState, rows: Sequence[int], n: Sequence[int]) -> Walk:
+        """Room on the tapes and in the rings for the next n[i] tokens of slot rows[i]."""
+        starts = [state.provisional[slot] for slot in rows]
+        for slot, count in zip(rows, n, strict=True):
+            state.provisional[slot] += count
+            assert state.provisional[slot] <= RUN_LIMIT, "a slot holds at most RUN_LIMIT provisional tokens"
+        return _walk(state, rows, starts, n)
 
-    def _convolved(self, state: RecurrentState, slot: int, start: int, inputs_TC: Tensor) -> Tensor:
-        """What the convolution gives for inputs that stand in the ring from place `start` on, `[T, C]`."""
-        before_MC = torch.cat((state.window[slot], state.ring[slot, :start], inputs_TC))[start:]
-        bias = None if self.conv1d.bias is None else at_least_float32(self.conv1d.bias)
+    def _write_tapes(self, state: RecurrentState, walk: Walk, inputs_MC: Tensor) -> None:
+        own = state.tape.flatten(0, 1)[self.conv1d.kernel_size[0] - 1 :]  # what a window's last input is
+        own.index_copy_(0, walk.window_L, inputs_MC[: len(walk.window_L)])
+
+    def _convolved(self, state: RecurrentState, walk: Walk) -> Tensor:
+        """What the convolution gives for tokens on the tapes, `[L, C]`."""
         weight_CW = at_least_float32(self.conv1d.weight[:, 0])
-        return rowwise(F.silu, conv_tokens(at_least_float32(before_MC), weight_CW, bias))
+        bias = None if self.conv1d.bias is None else at_least_float32(self.conv1d.bias)
+        inputs_LWC = windows(state.tape, weight_CW.shape[1]).index_select(0, walk.window_L)
+        return rowwise(F.silu, conv_tokens(at_least_float32(inputs_LWC), weight_CW, bias))
 
-    def _walk(
-        self, state: RecurrentState, slot: int, start: int, drives: Sequence[Tensor]
-    ) -> Iterator[Tensor]:
-        """The SSM state after each of the ring's tokens from `start` on.
+    def _stepped(
+        self, state: RecurrentState, walk: Walk, drives: Sequence[Tensor]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Step after step, which of the walk's tokens were taken and their rows' SSM states `[r, ...]` then.
 
-        Continues from work, or from base at the ring's beginning; writes work when the last token is done.
+        The states change with the next step. They are written when their rows' last token is done.
         """
-        base = state.base[slot]
-        ssm = state.ssm[base if start == 0 else 1 - base, slot]
-        for drive in zip(*drives, strict=True):
-            ssm = self._update(ssm, *drive)
-            yield ssm
-        state.ssm[1 - base, slot] = ssm
+        memory, done = state.ssm.flatten(0, 1), 0
+        for group in walk.steps.groups:
+            members = slice(group.first, group.first + group.sizes[0])
+            before, ssm = _opened(memory, walk.sources[members], walk.targets[members])
+            for size in group.sizes:
+                tokens = slice(done, done + size)
+                self._update(before[:size], ssm[:size], *(drive[tokens] for drive in drives))
+                yield tokens, ssm[:size]
+                before, done = ssm, done + size
+            _close(memory, walk.targets[members], ssm)
 
-    def _settle(self, state: RecurrentState, slot: int, start: int) -> None:
-        """Bring work up to the ring's last token; nothing is read."""
-        if start < state.provisional[slot]:
-            for _ in self._walk(state, slot, start, self._drives(state, slot, start)):
-                pass
+    def _settle(self, state: RecurrentState, walk: Walk, drives: Sequence[Tensor]) -> None:
+        """As `_stepped`, but nothing is read."""
+        for _ in self._stepped(state, walk, drives):
+            pass
+
+    def _replay(self, state: RecurrentState, kept: Sequence[tuple[int, int]]) -> None:
+        """Work becomes base and the first so many provisional tokens, of pairs (slot, so many)."""
+        if kept:
+            slots, n = zip(*kept, strict=True)
+            walk = _walk(state, slots, [0] * len(slots), n)
+            self._settle(state, walk, self._drives(state, walk))
+
+    def _move_windows(self, state: RecurrentState, taken: Sequence[tuple[int, int]]) -> None:
+        """The windows as they are once the first so many provisional tokens are final, of pairs (slot, so many)."""
+        before, length = self.conv1d.kernel_size[0] - 1, state.tape.shape[1]
+        if taken and before:
+            index = [slot * length + count for slot, count in taken], [slot for slot, _ in taken]
+            source_R, slot_R = torch.tensor(index, device=state.tape.device)
+            moved_RWC = windows(state.tape, before).index_select(0, source_R)
+            state.window.index_copy_(0, slot_R, moved_RWC)
+
+
+def with_padding(x_L: Tensor, tokens: int) -> Tensor:
+    """Zeros behind x, up to M tokens: a product's bits depend on how many tokens share the call."""
+    missing = tokens - len(x_L)
+    return F.pad(x_L, (0, 0) * (x_L.dim() - 1) + (0, missing)) if missing else x_L
+
+
+def _walk(state: RecurrentState, rows: Sequence[int], starts: Sequence[int], n: Sequence[int]) -> Walk:
+    """The next n[i] tokens of slot rows[i] from place starts[i] on."""
+    steps = in_steps(n, state.ssm[0, 0].numel())
+    # What is provisional already is in work; without it the walk begins at base.
+    bases = [(rows[i], state.base[rows[i]], starts[i] > 0) for i in steps.rows]
+    places = [(rows[i], starts[i] + t) for i, t in steps.token_L]
+    length = state.tape.shape[1]
+    index = (
+        [slot * length + place for slot, place in places],
+        [slot * RUN_LIMIT + place for slot, place in places],
+    )
+    return Walk(
+        steps,
+        [(base ^ begun) * state.slots + slot for slot, base, begun in bases],
+        [(1 - base) * state.slots + slot for slot, base, _ in bases],
+        *torch.tensor(index, device=state.ssm.device),
+    )
+
+
+def _opened(memory: Tensor, sources: list[int], targets: list[int]) -> tuple[Tensor, Tensor]:
+    """Rows' SSM states to read, and where to write them, `[R, ...]`: a row by itself is stepped where it lies."""
+    if len(sources) == 1:
+        return memory[sources[0], None], memory[targets[0], None]
+    ssm = memory.index_select(0, torch.tensor(sources, device=memory.device))
+    return ssm, ssm
+
+
+def _close(memory: Tensor, targets: list[int], ssm: Tensor) -> None:
+    """Several rows' SSM states are put where they belong.
+
+    index_copy_ moves number by number, so they are made as wide as they can be.
+    """
+    if len(targets) == 1:
+        return
+    memory, ssm = memory.flatten(1), ssm.flatten(1)
+    if memory.shape[1] * memory.itemsize % WIDE == 0:
+        memory, ssm = memory.view(torch.complex128), ssm.view(torch.complex128)
+    memory.index_copy_(0, torch.tensor(targets, device=memory.device), ssm)

@@ -1,6 +1,7 @@
 """Grouped causal attention with rotary positions: the Transformer's mixer.
 
-Shapes: R rows, T tokens in this call, S slots, L entries, D width, H heads, G key-value heads, K head dim.
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, S slots, L entries, D width, H heads,
+G key-value heads, K head dim.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from offramp.mixers._entries import AttentionState, capacity
+from offramp.mixers._entries import AttentionState, Turns, capacity
 from offramp.mixers.base import CELL, Mixer, State
 from offramp.ops.attention import attend, attend_cell
-from offramp.ops.attention_cached import attend_cached, first_read
+from offramp.ops.attention_cached import Chunk, attend_cached, attend_one, first_read
 from offramp.ops.rope import PLAIN, Rope, rotate
 
 HEAD_DIM = 32  # where nothing else is asked for
@@ -65,10 +66,10 @@ class Attention(Mixer):
     def init_state(self, slots: int, max_len: int) -> AttentionState:
         length, positions = capacity(max_len, self.window)
         weight = self.k_proj.weight
-        k, v = (weight.new_zeros(slots, length, self.kv_heads, self.head_dim) for _ in range(2))
+        k = weight.new_zeros(slots, self.kv_heads, self.head_dim, length)
+        v = weight.new_zeros(slots, self.kv_heads, length, self.head_dim)
         pos = torch.zeros(slots, length, dtype=torch.long, device=weight.device)
-        own = torch.zeros(slots, length, dtype=torch.long, device="cpu")
-        return AttentionState(slots, k, v, pos, own, *self._tables(positions, weight), self.window)
+        return AttentionState(slots, k, v, pos, *self._tables(positions, weight), self.window)
 
     def reset(self, state: State, slot: int) -> None:
         assert isinstance(state, AttentionState)
@@ -76,43 +77,43 @@ class Attention(Mixer):
 
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
         if state is None:
-            return self._whole(x_RTD)
+            return self._whole(x)
         assert isinstance(state, AttentionState) and rows is not None and n is not None
-        q_RTHK = self._queries(x_RTD)
-        firsts = self._append(x_RTD, state, rows, n)
-        mixed = []
-        for q_THK, slot, first, count in zip(q_RTHK, rows, firsts, n, strict=True):
-            q_THK = state.turn(q_THK, state.next_position(slot) - count)
-            k_LGK, v_LGK, pos_L = state.k[slot], state.v[slot], state.pos[slot]
-            oldest = state.oldest[slot]
-            mixed.append(attend_cached(q_THK, k_LGK, v_LGK, pos_L, first, count, self.window, oldest))
-        return self.o_proj(torch.stack(mixed).flatten(2))
+        chunks, turns = self._append(x, state, rows, n)
+        q_NHK = _turned(self._queries(x)[: sum(n)], turns)
+        if len(x) == 1:
+            mixed_NHK = attend_one(q_NHK[0], state.cache, chunks[0], self.window)[None]
+        else:
+            mixed_NHK = attend_cached(q_NHK, state.cache, chunks, self.window)
+        padding = len(x) - len(mixed_NHK)
+        return self.o_proj(nn.functional.pad(mixed_NHK.flatten(1), (0, 0, 0, padding)))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, AttentionState)
         assert all(state.provisional[slot] == 0 for slot in rows), "a prompt cell follows final tokens only"
         tokens = x_RTD.shape[1]
         assert self.window is None or tokens <= CELL, "a window's state has room for one cell"
-        q_RTHK = self._queries(x_RTD)
-        firsts = self._append(x_RTD, state, rows, [tokens] * len(rows))
+        q_RTHK, (k_RTGK, v_RTGK) = self._queries(x_RTD), self._keys_and_values(x_RTD)
         mixed = []
-        for q_THK, slot, first in zip(q_RTHK, rows, firsts, strict=True):
-            q_THK = state.turn(q_THK, state.position[slot])
-            read = state.held(slot, first_read(first, self.window), state.written(slot))
-            k_LGK, v_LGK, pos_L = state.k[slot, read], state.v[slot, read], state.pos[slot, read]
+        for q_THK, k_TGK, v_TGK, slot in zip(q_RTHK, k_RTGK, v_RTGK, rows, strict=True):
+            chunk, first = state.claim(slot, tokens), first_read(state.entries[slot], self.window)
+            turns = state.turns([chunk])
+            state.write(chunk, _turned(k_TGK, turns), v_TGK)
+            k_LGK, v_LGK, pos_L = state.read(slot, first, state.written(slot))
+            q_THK = _turned(q_THK, turns)
             mixed.append(attend_cell(q_THK, k_LGK, v_LGK, pos_L[-tokens:], pos_L, self.window))
-        self.commit(state, rows, [tokens] * len(rows))
+            state.commit(slot, tokens)
         return self.o_proj(torch.stack(mixed).flatten(2))
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)
-        self._append(x_RTD, state, rows, n)
+        self._append(x_ND, state, rows, n)
 
     @property
     def entry_kind(self) -> EntryKind:
@@ -122,7 +123,7 @@ class Attention(Mixer):
         assert isinstance(state, AttentionState) and isinstance(source, AttentionState)
         for slot, count in zip(rows, n, strict=True):
             assert source.next_position(slot) == state.next_position(slot) + count, "not the same tokens"
-            state.append(slot, *source.newest(slot, count), copied=True)
+            state.write(state.claim(slot, count, copied=True), *source.newest(slot, count))
 
     def repeat_entry(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)
@@ -131,23 +132,22 @@ class Attention(Mixer):
             if own < 0:
                 state.skip([slot], [count])
             else:
-                state.append(slot, *state.carry(slot, own, count), copied=True)
+                carried = state.carry(slot, own, count)
+                state.write(state.claim(slot, count, copied=True), *carried)
 
     def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)
         for slot, count in zip(rows, n, strict=True):
-            assert count <= state.provisional[slot], "only tokens that were pushed can be committed"
-            state.position[slot] += count
-            state.entries[slot] += count
-            state.provisional[slot] = 0
+            state.commit(slot, count)
 
     def rollback(self, state: State, rows: Sequence[int], keep: int = 0) -> None:
+        assert isinstance(state, AttentionState)
         for slot in rows:
-            state.provisional[slot] = min(state.provisional[slot], keep)
+            state.rollback(slot, keep)
 
-    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
+    def snapshot(self, state: State, row: int, since: int = 0) -> dict[str, Tensor]:
         assert isinstance(state, AttentionState) and state.provisional[row] == 0
-        return state.snapshot(row)
+        return state.snapshot(row, since)
 
     def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:
         assert isinstance(state, AttentionState)
@@ -161,29 +161,32 @@ class Attention(Mixer):
         return self.o_proj(attend(q, k, v, self.window).flatten(2))
 
     def _append(
-        self, x_RTD: Tensor, state: AttentionState, rows: Sequence[int], n: Sequence[int]
-    ) -> list[int]:
-        """Write the first n[i] tokens of each row as provisional entries; gives the number of its first."""
-        k_RTGK, v_RTGK = self._keys_and_values(x_RTD)
-        firsts = []
-        for slot, count, k_TGK, v_TGK in zip(rows, n, k_RTGK, v_RTGK, strict=True):
-            k_TGK = state.turn(k_TGK, state.next_position(slot))
-            firsts.append(state.append(slot, k_TGK[:count], v_TGK[:count]))
-        return firsts
+        self, x_ND: Tensor, state: AttentionState, rows: Sequence[int], n: Sequence[int]
+    ) -> tuple[list[Chunk], Turns]:
+        """Write each row's next n[i] tokens as provisional entries; says where, and how they were turned."""
+        k_NGK, v_NGK = (part[: sum(n)] for part in self._keys_and_values(x_ND))
+        chunks = [state.claim(slot, count) for slot, count in zip(rows, n, strict=True)]
+        turns = state.turns(chunks)
+        state.write_packed(chunks, _turned(k_NGK, turns), v_NGK)
+        return chunks, turns
 
-    def _queries(self, x_RTD: Tensor) -> Tensor:
+    def _queries(self, x: Tensor) -> Tensor:
         """Not yet rotated."""
-        return self.q_norm(self._split(self.q_proj(x_RTD)))
+        return self.q_norm(self._split(self.q_proj(x)))
 
-    def _keys_and_values(self, x_RTD: Tensor) -> tuple[Tensor, Tensor]:
+    def _keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys not yet rotated."""
-        return self.k_norm(self._split(self.k_proj(x_RTD))), self._split(self.v_proj(x_RTD))
+        return self.k_norm(self._split(self.k_proj(x))), self._split(self.v_proj(x))
 
-    def _split(self, x_RTE: Tensor) -> Tensor:
-        return x_RTE.unflatten(-1, (-1, self.head_dim))
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_dim))
 
     def _tables(self, length: int, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         if self.rope is None:
             return None, None
         cos_LF, sin_LF = self.rope.table(length, self.head_dim, like.device)
         return cos_LF.to(like.dtype), sin_LF.to(like.dtype)
+
+
+def _turned(x_THK: Tensor, turns: Turns) -> Tensor:
+    return x_THK if turns is None else rotate(x_THK, *turns)

@@ -1,6 +1,7 @@
 """The mixer contract: how a layer moves information between tokens, and what it remembers of them.
 
-Shapes: R rows, T tokens in this call, S slots, D width, H heads, K head dim, E inner width, N SSM state, W conv window.
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, S slots, D width, H heads, K head dim,
+E inner width, W conv window.
 
 A slot's tokens are first *provisional*, then final. `forward` with a state and `advance` append provisional
 tokens; `commit` makes the first n final and forgets the others; `rollback` forgets all after the first `keep`.
@@ -54,8 +55,9 @@ class State:
 class Mixer(nn.Module, ABC):
     """Mixes along the sequence: attention, Mamba-2, yours.
 
-    `rows` are slot numbers, one a row; `n[i]` says how many of row i's T tokens are real (the rest is padding,
-    whose outputs mean nothing and whose inputs may hold anything, NaN included).
+    Decoding is packed: `rows` are slot numbers, ascending, and row i's n[i] >= 1 tokens follow those of row i - 1 in
+    x_ND. What lies behind the last is padding: its outputs mean nothing and it may hold anything, NaN included.
+    Whole sequences and prompt cells are `[R, T, D]`.
     remembers: a token's output depends on those before it; without that there is nothing to mix or to settle.
     """
 
@@ -79,14 +81,15 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        """Outputs `[R, T, D]`. Without a state: whole sequences from position 0, differentiable (training, oracles).
+        """Outputs in the shape of x. Without a state: whole sequences `[R, T, D]` from position 0, differentiable
+        (training, oracles).
 
-        With one: the next n[i] tokens of slot rows[i], in token order, appended as provisional.
+        With one: packed `[N, D]`, the next n[i] tokens of slot rows[i], in token order, appended as provisional.
         """
 
     @abstractmethod
@@ -94,7 +97,7 @@ class Mixer(nn.Module, ABC):
         """A prompt cell: T tokens a row in the parallel form, final at once. Needs nothing provisional."""
 
     @abstractmethod
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         """Write the state as `forward` does and skip the output: what a token that left still owes this layer."""
 
     @property
@@ -125,9 +128,15 @@ class Mixer(nn.Module, ABC):
         """Forget the provisional tokens after the first `keep`, exactly as if they had never been."""
 
     @abstractmethod
-    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
-        """A copy of the slot's final state. Needs nothing provisional."""
+    def snapshot(self, state: State, row: int, since: int = 0) -> dict[str, Tensor]:
+        """A copy of the slot's final state. Needs nothing provisional.
+
+        since: entries before this number are left out, because an earlier snapshot of the sequence holds them.
+        """
 
     @abstractmethod
     def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:
-        """Give the slot the state that `snapshot` returned; it continues bit for bit."""
+        """Give the slot the state that `snapshot` returned; it continues bit for bit.
+
+        A snapshot `since` some entry is given after the one that ended there.
+        """

@@ -24,21 +24,21 @@ class Identity(Mixer):
 
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
         if state is not None:
             assert rows is not None and n is not None
-            self.advance(x_RTD, state, rows, n)
-        return x_RTD
+            self.advance(x, state, rows, n)
+        return x
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         state.skip(rows, [x_RTD.shape[1]] * len(rows))
         return x_RTD
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         for slot, count in zip(rows, n, strict=True):
             state.provisional[slot] += count
 
@@ -51,7 +51,7 @@ class Identity(Mixer):
         for slot in rows:
             state.provisional[slot] = min(state.provisional[slot], keep)
 
-    def snapshot(self, state: State, row: int) -> dict[str, Tensor]:
+    def snapshot(self, state: State, row: int, since: int = 0) -> dict[str, Tensor]:
         return {"position": torch.tensor(state.position[row])}
 
     def restore(self, state: State, row: int, saved: dict[str, Tensor]) -> None:

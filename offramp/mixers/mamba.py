@@ -2,12 +2,13 @@
 
 FalconMamba's (arXiv 2410.05355) is the same with norms, without weights, on dt, B and C.
 
-Shapes: R rows, T tokens in this call, S slots, D width, E inner width, N state, K rank of the step size, W taps.
+Shapes: R rows, T tokens of each, S slots, D width, E inner width, N state, K rank of the step size, W taps,
+M packed tokens (N elsewhere), L of them that are no padding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from offramp.mixers._first_weights import init_conv, init_steps, uniform
-from offramp.mixers._recurrent import Recurrent, RecurrentState
+from offramp.mixers._recurrent import Recurrent, RecurrentState, Walk, with_padding
 from offramp.mixers.base import RUN_LIMIT, State
 from offramp.ops.conv import causal_conv
 from offramp.ops.norm import at_least_float32
@@ -32,6 +33,10 @@ class MambaState(RecurrentState):
     ring_u: Tensor  # [S, RUN_LIMIT, E] what the convolution gave
     ring_dt: Tensor  # [S, RUN_LIMIT, E] after bias and softplus
     ring_B: Tensor  # [S, RUN_LIMIT, N] after its norm, if it has one
+
+    @property
+    def rings(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.ring_u, self.ring_dt, self.ring_B
 
 
 class Mamba(Recurrent):
@@ -74,9 +79,8 @@ class Mamba(Recurrent):
         ring_u, ring_dt = weight.new_zeros(2, slots, RUN_LIMIT, inner, dtype=precise)
         return MambaState(
             slots,
-            window=weight.new_zeros(slots, taps - 1, inner),
+            tape=weight.new_zeros(slots, taps - 1 + RUN_LIMIT, inner),
             ssm=weight.new_zeros(2, slots, inner, self.state, dtype=precise),
-            ring=weight.new_zeros(slots, RUN_LIMIT, inner),
             ring_u=ring_u,
             ring_dt=ring_dt,
             ring_B=weight.new_zeros(slots, RUN_LIMIT, self.state, dtype=precise),
@@ -84,25 +88,24 @@ class Mamba(Recurrent):
 
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        inputs_RTE, z_RTE = self.in_proj(x_RTD).chunk(2, dim=-1)
         if state is None:
+            inputs_RTE, z_RTE = self.in_proj(x).chunk(2, dim=-1)
             y_RTE, _ = self._parallel(inputs_RTE)
             return self._out(y_RTE, F.silu(at_least_float32(z_RTE)))
         assert isinstance(state, MambaState) and rows is not None and n is not None
-        u_RTE = self._push(state, rows, n, inputs_RTE)
-        C_RTN = at_least_float32(self._normed(self._select(u_RTE, slice(-self.state, None))))
-        y_RTE, D_E = torch.zeros_like(u_RTE), at_least_float32(self.D)
-        for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
-            start = state.provisional[slot] - count
-            drives = self._drives(state, slot, start)
-            for t, h_EN in enumerate(self._walk(state, slot, start, drives)):
-                y_RTE[row, t] = scan_read(h_EN, u_RTE[row, t], C_RTN[row, t], D_E)
-        return self._out(y_RTE, _tokenwise(F.silu, at_least_float32(z_RTE)))
+        walk = self._append(state, rows, n)
+        inputs_ME, z_ME = self.in_proj(walk.steps.line_up(x)).chunk(2, dim=-1)
+        u_ME, dt_ME, B_MN = self._push(state, walk, inputs_ME)
+        C_MN = at_least_float32(self._normed(self._select(u_ME, slice(-self.state, None))))
+        stepped = self._stepped(state, walk, (dt_ME, dt_ME * u_ME, B_MN))
+        read_LE = torch.cat([scan_read(h_REN, C_MN[tokens]) for tokens, h_REN in stepped])
+        y_ME = with_padding(read_LE, len(x)) + at_least_float32(self.D) * u_ME
+        return walk.steps.pack(self._out(y_ME, rowwise(F.silu, at_least_float32(z_ME))))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, MambaState)
@@ -111,15 +114,13 @@ class Mamba(Recurrent):
         self._end_cell(state, rows, inputs_RTE, final_REN)
         return self._out(y_RTE, F.silu(at_least_float32(z_RTE)))
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_MD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, MambaState)
-        inner = self.conv1d.in_channels
+        walk, inner = self._append(state, rows, n), self.conv1d.in_channels
         bias = None if self.in_proj.bias is None else self.in_proj.bias[:inner]
-        self._push(
-            state, rows, n, F.linear(x_RTD, self.in_proj.weight[:inner], bias)
-        )  # without the rows of z
-        for slot, count in zip(rows, n, strict=True):
-            self._settle(state, slot, state.provisional[slot] - count)
+        weight = self.in_proj.weight[:inner]  # without the rows of z
+        u_ME, dt_ME, B_MN = self._push(state, walk, F.linear(walk.steps.line_up(x_MD), weight, bias))
+        self._settle(state, walk, (dt_ME, dt_ME * u_ME, B_MN))
 
     def _parallel(
         self, inputs_RTE: Tensor, window_RWE: Tensor | None = None, initial_REN: Tensor | None = None
@@ -131,18 +132,18 @@ class Mamba(Recurrent):
         D_E = at_least_float32(self.D)
         return selective_scan(u_RTE, dt_RTE, self._A(), B_RTN, C_RTN, D_E, CHUNK, initial_REN)
 
-    def _out(self, y_RTE: Tensor, gate_RTE: Tensor) -> Tensor:
-        return self.out_proj((y_RTE * gate_RTE).to(self.out_proj.weight.dtype))
+    def _out(self, y: Tensor, gate: Tensor) -> Tensor:
+        return self.out_proj((y * gate).to(self.out_proj.weight.dtype))
 
-    def _select(self, u_RTE: Tensor, outputs: slice) -> Tensor:
+    def _select(self, u: Tensor, outputs: slice) -> Tensor:
         """Some outputs of x_proj, which are the step size's, then B, then C."""
         weight = self.x_proj.weight[outputs]
-        return F.linear(u_RTE.to(weight.dtype), weight)
+        return F.linear(u.to(weight.dtype), weight)
 
-    def _step(self, low_RTK: Tensor) -> Tensor:
-        """The step size before its softplus, `[R, T, E]`; the bias is added in float32."""
-        raw_RTE = F.linear(self._normed(low_RTK), self.dt_proj.weight)
-        return at_least_float32(raw_RTE) + at_least_float32(self.dt_proj.bias)
+    def _step(self, low: Tensor) -> Tensor:
+        """The step size before its softplus, `[..., E]` of `[..., K]`; the bias is added in float32."""
+        raw = F.linear(self._normed(low), self.dt_proj.weight)
+        return at_least_float32(raw) + at_least_float32(self.dt_proj.bias)
 
     def _normed(self, x: Tensor) -> Tensor:
         if self.rms_eps is None:
@@ -152,34 +153,24 @@ class Mamba(Recurrent):
     def _A(self) -> Tensor:
         return -torch.exp(at_least_float32(self.A_log))
 
-    def _push(self, state: MambaState, rows: Sequence[int], n: Sequence[int], inputs_RTE: Tensor) -> Tensor:
-        """Append tokens to the slots' rings; what the convolution gave, `[R, T, E]`.
+    def _push(self, state: MambaState, walk: Walk, inputs_ME: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens go onto the tapes and into the rings; what the rings keep of them, u and dt `[M, E]`, B `[M, N]`.
 
         The padding goes through the products too: their bits depend on how many tokens share the call.
         """
-        starts = [state.provisional[slot] for slot in rows]
-        convolved = [self._convolved(state, *row) for row in zip(rows, starts, inputs_RTE, strict=True)]
-        u_RTE = torch.stack(convolved)
-        low_RTK, B_RTN = self._select(u_RTE, slice(-self.state)).split((self.rank, self.state), dim=-1)
-        dt_RTE, B_RTN = _tokenwise(F.softplus, self._step(low_RTK)), self._normed(B_RTN)
-        for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
-            places = self._append(state, slot, inputs_RTE[row, :count])
-            state.ring_u[slot, places] = u_RTE[row, :count]
-            state.ring_dt[slot, places] = dt_RTE[row, :count]
-            state.ring_B[slot, places] = B_RTN[row, :count]
-        return u_RTE
+        self._write_tapes(state, walk, inputs_ME)
+        u_ME = with_padding(self._convolved(state, walk), len(inputs_ME))
+        low_MK, B_MN = self._select(u_ME, slice(-self.state)).split((self.rank, self.state), dim=-1)
+        dt_ME, B_MN = rowwise(F.softplus, self._step(low_MK)), at_least_float32(self._normed(B_MN))
+        pushed = (u_ME, dt_ME, B_MN)
+        for ring, value_M in zip(state.rings, pushed, strict=True):
+            ring.flatten(0, 1).index_copy_(0, walk.ring_L, value_M[: len(walk.ring_L)])
+        return pushed
 
-    def _drives(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor]:
+    def _drives(self, state: RecurrentState, walk: Walk) -> tuple[Tensor, Tensor, Tensor]:
         assert isinstance(state, MambaState)
-        places = slice(start, state.provisional[slot])
-        u_TE, dt_TE, B_TN = (ring[slot, places] for ring in (state.ring_u, state.ring_dt, state.ring_B))
-        decay_TF = rowwise(torch.exp, (dt_TE[..., None] * self._A()).flatten(1))
-        return decay_TF.unflatten(1, self.A_log.shape), (dt_TE * u_TE)[..., None] * B_TN[:, None]
+        u_LE, dt_LE, B_LN = (ring.flatten(0, 1).index_select(0, walk.ring_L) for ring in state.rings)
+        return dt_LE, dt_LE * u_LE, B_LN
 
-    def _update(self, ssm: Tensor, *drive: Tensor) -> Tensor:
-        return scan_update(ssm, *drive)
-
-
-def _tokenwise(function: Callable[[Tensor], Tensor], x_RTE: Tensor) -> Tensor:
-    """`rowwise` over the tokens of all rows."""
-    return rowwise(function, x_RTE.flatten(0, 1)).unflatten(0, x_RTE.shape[:2])
+    def _update(self, before: Tensor, after: Tensor, *drive: Tensor) -> None:
+        scan_update(before, after, self._A(), *drive)

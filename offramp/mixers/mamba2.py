@@ -1,7 +1,7 @@
 """Mamba-2's mixer (arXiv 2405.21060): a causal convolution, a selective state space, a gated norm.
 
-Shapes: R rows, T tokens in this call, S slots, D width, H heads of P channels (E = H P), G groups, N state,
-W taps, C = E + 2 G N channels that are convolved (x, B and C).
+Shapes: R rows, T tokens of each, S slots, D width, H heads of P channels (E = H P), G groups, N state, W taps,
+C = E + 2 G N channels that are convolved (x, B and C), M packed tokens (N elsewhere), L of them that are no padding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from offramp.mixers._first_weights import init_conv, init_steps, uniform
-from offramp.mixers._recurrent import Recurrent, RecurrentState
+from offramp.mixers._recurrent import Recurrent, RecurrentState, Walk, with_padding
 from offramp.mixers.base import RUN_LIMIT, State
 from offramp.ops.conv import causal_conv
 from offramp.ops.norm import RMSNorm, at_least_float32, gated_group_norm
@@ -27,7 +27,7 @@ A_RANGE = (1.0, 16.0)  # of first weights, as in Mamba-2's own code
 
 @dataclass
 class Mamba2State(RecurrentState):
-    """The SSM states are `[2, S, H, P, N]`. A replay convolves the ring again; its step sizes are kept."""
+    """The SSM states are `[2, S, H, P, N]`. A replay convolves the tape again; its step sizes are kept."""
 
     ring_dt: Tensor  # [S, RUN_LIMIT, H] after bias, softplus and clamp
 
@@ -71,33 +71,31 @@ class Mamba2(Recurrent):
     def init_state(self, slots: int, max_len: int) -> Mamba2State:
         weight, channels, taps = self.in_proj.weight, *self.conv1d.weight.shape[::2]
         precise = torch.promote_types(weight.dtype, torch.float32)
-        window = weight.new_zeros(slots, taps - 1, channels)
+        tape = weight.new_zeros(slots, taps - 1 + RUN_LIMIT, channels)
         ssm = weight.new_zeros(2, slots, self.heads, self.head_dim, self.state, dtype=precise)
-        ring = weight.new_zeros(slots, RUN_LIMIT, channels)
         ring_dt = weight.new_zeros(slots, RUN_LIMIT, self.heads, dtype=precise)
-        return Mamba2State(slots, window, ssm, ring, ring_dt)
+        return Mamba2State(slots, tape, ssm, ring_dt)
 
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        z_RTE, xBC_RTC, dt_RTH = self._project(x_RTD)
         if state is None:
+            z_RTE, xBC_RTC, dt_RTH = self._project(x)
             y_RTHP, _ = self._parallel(xBC_RTC, dt_RTH)
             return self._out(y_RTHP, z_RTE)
         assert isinstance(state, Mamba2State) and rows is not None and n is not None
-        y_RTHP = state.ssm.new_zeros(*x_RTD.shape[:2], self.heads, self.head_dim)
-        D_H = at_least_float32(self.D)
-        for row, (slot, count) in enumerate(zip(rows, n, strict=True)):
-            start = self._push(state, slot, xBC_RTC[row, :count], dt_RTH[row, :count])
-            x_THP, B_TGN, C_TGN = self._ring_xBC(state, slot, start)
-            drives = self._driven(state, slot, start, x_THP, B_TGN)
-            for t, h_HPN in enumerate(self._walk(state, slot, start, drives)):
-                y_RTHP[row, t] = ssm_read(h_HPN, x_THP[t], C_TGN[t], D_H)
-        return self._out(y_RTHP, z_RTE)
+        walk = self._append(state, rows, n)
+        z_ME, xBC_MC, dt_MH = self._project(walk.steps.line_up(x))
+        dt_LH = self._write_rings(state, walk, xBC_MC, dt_MH)
+        x_LHP, B_LGN, C_LGN = self._split(self._convolved(state, walk))
+        stepped = self._stepped(state, walk, self._driven(x_LHP, dt_LH, B_LGN))
+        read_LHP = torch.cat([ssm_read(h_RHPN, C_LGN[tokens]) for tokens, h_RHPN in stepped])
+        y_LHP = read_LHP + at_least_float32(self.D)[:, None] * x_LHP
+        return walk.steps.pack(self._out(with_padding(y_LHP, len(x)), z_ME))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, Mamba2State)
@@ -106,24 +104,24 @@ class Mamba2(Recurrent):
         self._end_cell(state, rows, xBC_RTC, final_RHPN)
         return self._out(y_RTHP, z_RTE)
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_MD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, Mamba2State)
+        walk = self._append(state, rows, n)
         bias = None if self.in_proj.bias is None else self.in_proj.bias[self.inner :]
-        xBCdt_RTF = F.linear(x_RTD, self.in_proj.weight[self.inner :], bias)  # without the rows of z
-        xBC_RTC, dt_RTH = xBCdt_RTF.split((xBCdt_RTF.shape[-1] - self.heads, self.heads), dim=-1)
-        for slot, count, xBC_TC, dt_TH in zip(rows, n, xBC_RTC, dt_RTH, strict=True):
-            start = self._push(state, slot, xBC_TC[:count], dt_TH[:count])
-            self._settle(state, slot, start)
+        weight = self.in_proj.weight[self.inner :]  # without the rows of z
+        xBCdt_MF = F.linear(walk.steps.line_up(x_MD), weight, bias)
+        self._write_rings(state, walk, *xBCdt_MF.split((self.conv1d.in_channels, self.heads), dim=-1))
+        self._settle(state, walk, self._drives(state, walk))
 
-    def _project(self, x_RTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z `[R, T, E]`; the convolution's inputs xBC `[R, T, C]`; the raw step sizes dt `[R, T, H]`."""
-        sizes = (self.inner, self.conv1d.in_channels, self.heads)
-        z_RTE, xBC_RTC, dt_RTH = self.in_proj(x_RTD).split(sizes, dim=-1)
-        return z_RTE, xBC_RTC, dt_RTH
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z `[..., E]`; the convolution's inputs xBC `[..., C]`; the raw step sizes dt `[..., H]`."""
+        z, xBC, dt = self.in_proj(x).split((self.inner, self.conv1d.in_channels, self.heads), dim=-1)
+        return z, xBC, dt
 
-    def _out(self, y_RTHP: Tensor, z_RTE: Tensor) -> Tensor:
-        y_RTE = gated_group_norm(y_RTHP.flatten(2), z_RTE, self.norm.weight, self.groups, self.norm.eps)
-        return self.out_proj(y_RTE)
+    def _out(self, y: Tensor, z: Tensor) -> Tensor:
+        """y `[..., H, P]` and z `[..., E]` to `[..., D]`."""
+        normed = gated_group_norm(y.flatten(-2), z, self.norm.weight, self.groups, self.norm.eps)
+        return self.out_proj(normed)
 
     def _split(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x `[..., H, P]`, B and C `[..., G, N]` of what the convolution gave."""
@@ -152,29 +150,22 @@ class Mamba2(Recurrent):
     def _A(self) -> Tensor:
         return -torch.exp(at_least_float32(self.A_log))
 
-    def _push(self, state: Mamba2State, slot: int, xBC_TC: Tensor, dt_TH: Tensor) -> int:
-        """Append tokens to the slot's rings; the place of the first."""
-        places = self._append(state, slot, xBC_TC)
-        raw_TH = at_least_float32(dt_TH) + self.dt_bias
-        state.ring_dt[slot, places] = rowwise(F.softplus, raw_TH).clamp(*self.dt_limit)
-        return places.start
+    def _write_rings(self, state: Mamba2State, walk: Walk, xBC_MC: Tensor, dt_MH: Tensor) -> Tensor:
+        """Tokens go onto the tapes and into the ring; their step sizes `[L, H]`."""
+        self._write_tapes(state, walk, xBC_MC)
+        raw_LH = at_least_float32(dt_MH[: len(walk.ring_L)]) + self.dt_bias
+        dt_LH = rowwise(F.softplus, raw_LH).clamp(*self.dt_limit)
+        state.ring_dt.flatten(0, 1).index_copy_(0, walk.ring_L, dt_LH)
+        return dt_LH
 
-    def _ring_xBC(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """x `[T, H, P]`, B and C `[T, G, N]` of the ring's tokens from `start` on."""
-        inputs_TC = state.ring[slot, start : state.provisional[slot]]
-        return self._split(self._convolved(state, slot, start, inputs_TC))
+    def _driven(self, x_LHP: Tensor, dt_LH: Tensor, B_LGN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The arguments of `ssm_update`."""
+        return x_LHP * dt_LH[..., None], rowwise(torch.exp, dt_LH * self._A()), B_LGN
 
-    def _driven(
-        self, state: RecurrentState, slot: int, start: int, x_THP: Tensor, B_TGN: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The arguments of `ssm_update` for those tokens."""
+    def _drives(self, state: RecurrentState, walk: Walk) -> tuple[Tensor, Tensor, Tensor]:
         assert isinstance(state, Mamba2State)
-        dt_TH = state.ring_dt[slot, start : state.provisional[slot]]
-        return x_THP * dt_TH[..., None], rowwise(torch.exp, dt_TH * self._A()), B_TGN
+        x_LHP, B_LGN, _ = self._split(self._convolved(state, walk))
+        return self._driven(x_LHP, state.ring_dt.flatten(0, 1).index_select(0, walk.ring_L), B_LGN)
 
-    def _drives(self, state: RecurrentState, slot: int, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        x_THP, B_TGN, _ = self._ring_xBC(state, slot, start)
-        return self._driven(state, slot, start, x_THP, B_TGN)
-
-    def _update(self, ssm: Tensor, *drive: Tensor) -> Tensor:
-        return ssm_update(ssm, *drive)
+    def _update(self, before: Tensor, after: Tensor, *drive: Tensor) -> None:
+        ssm_update(before, after, *drive)

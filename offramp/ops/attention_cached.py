@@ -1,104 +1,193 @@
-"""Decode attention of one row over its cache: each query's bits depend on its own visible entries alone.
+"""Decode attention over the caches of many rows at once: a query's bits depend on its own visible entries alone.
 
-A query reads the block of 16 that its own entry is in, and F entries in full blocks before it: all there are, or
-with a window those that a query of that block may see. Its own number and the window alone say which. Queries of
-the same block are computed together, always T of them, so no shape tells how many are valid or what lies behind. In
-the last block scores *and values* of unseen entries are replaced, as they may be NaN.
+Rows in neighbouring slots are a batch of matrices that lies in the caches as it is, so nothing is gathered. What
+makes it exact, whoever shares the call (measured, and tested in tests/ops/test_row_exact.py):
 
-Shapes: T queries, L entries, H query heads, G key-value heads (H = G * J), K head dim, M = T * J query rows
-of a key-value head, F entries of full blocks.
+- Keys lie turned `[K, L]`. Both products then have the form that PyTorch's CPU kernels compute alike for any number
+  of matrices, and of query rows from 2 on (a single row takes another path). K is at least 4.
+- Entries are read in tiles of 128 by their number. A product over one tile sums in one order, and tiles are added in
+  theirs; a longer sum would be cut in pieces of the kernel's choice.
+- Scores of entries that a query does not see are replaced by -inf, so their weights are exact zeros, and so is what
+  tiles add that only a neighbour needs. Zero times what may lie there, NaN, is found afterwards (it shows) and taken
+  out.
+
+Shapes: R neighbouring slots, T queries of each, N tokens of all rows, packed, S slots, L entries, H query heads,
+G key-value heads (H = G * J), K head dim, B = R * G matrices, M = T * J query rows of a key-value head.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from offramp.ops.attention import attend_masked, visible
+TILE = 128
 
-BLOCK = 16
+IDLE = 3
+"""So many unused slots between two rows are computed with them: they cost less than a call of their own."""
+
+
+class Chunk(NamedTuple):
+    """n tokens of one row: their entries lie from `place` on in the slot's memory, they stand from `position` on."""
+
+    slot: int
+    n: int
+    place: int
+    position: int
+
+
+class Cache(NamedTuple):
+    """Entries of all slots. pos: each entry's position; skipped tokens leave gaps, and a window counts positions."""
+
+    k: Tensor  # [S, G, K, L]
+    v: Tensor  # [S, G, L, K]
+    pos: Tensor  # [S, L]
 
 
 def first_read(entry: int, window: int | None) -> int:
-    """The first entry that the query of entry number `entry` reads: that of a block.
+    """The first entry that the query of entry number `entry` reads: that of a tile.
 
-    Positions grow at least as fast as numbers, so what lies before is out of every window of its block.
+    Positions grow at least as fast as numbers, so what lies before is out of the window.
     """
-    full = entry // BLOCK * BLOCK
-    return 0 if window is None else max(0, full - window + 1) // BLOCK * BLOCK
+    return 0 if window is None else max(0, entry - window + 1) // TILE * TILE
 
 
-def attend_cached(
-    q_THK: Tensor,
-    k_LGK: Tensor,
-    v_LGK: Tensor,
-    pos_L: Tensor,
-    before: int,
-    n: int,
-    window: int | None,
-    oldest: int = 0,
-) -> Tensor:
-    """`[T, H, K]`: query t < n sees entries up to number before + t, its own; the others give zeros.
+def attend_cached(q_NHK: Tensor, cache: Cache, chunks: Sequence[Chunk], window: int | None) -> Tensor:
+    """`[N, H, K]`: each query sees the entries of its slot up to its own, which is written already.
 
-    k, v and pos are the slot's whole cache, whose first entry has the number `oldest` (of a block, and no later than
-    what is read) and which reaches to the end of the last query's block. Entries carry positions: skipped tokens
-    leave gaps, and a window counts positions.
+    chunks: where the queries' own entries are, slots ascending. A slot's memory is whole tiles and begins with an
+    entry whose number is that of a tile's first.
     """
-    if len(q_THK) == 1:
-        read = slice(first_read(before, window) - oldest, before + 1 - oldest)
-        return _attend_one(q_THK, k_LGK[read], v_LGK[read], pos_L[read], window)
-    out_THK = torch.zeros_like(q_THK)
+    runs = [_Run(q_NHK, cache, near, window) for near in _neighbours(chunks)]
+    queries = q_NHK.split([run.queries for run in runs])
+    out_NHK = torch.cat([run.attend(q) for run, q in zip(runs, queries, strict=True)])
+    if math.isnan(out_NHK.sum()):  # a row's own, or from entries that it does not see
+        out_NHK = torch.cat([run.attend(q, clean=True) for run, q in zip(runs, queries, strict=True)])
+    return out_NHK
+
+
+def attend_one(q_HK: Tensor, cache: Cache, chunk: Chunk, window: int | None) -> Tensor:
+    """`[H, K]`: the only query of a call, as fast as it can be: no tiles, so not with the bits it has in company."""
+    slot, own = chunk.slot, chunk.place
+    first = first_read(own, window)
+    k_GKL, v_GLK = cache.k[slot, :, :, first : own + 1], cache.v[slot, :, first : own + 1]
+    scores_GJL = (q_HK * q_HK.shape[-1] ** -0.5).unflatten(0, (len(k_GKL), -1)) @ k_GKL
+    if window is not None:
+        scores_GJL = scores_GJL.masked_fill(
+            chunk.position - cache.pos[slot, first : own + 1] >= window, -torch.inf
+        )
+    return (_softmax(scores_GJL) @ v_GLK).flatten(0, 1)
+
+
+def _neighbours(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
+    """Chunks whose slots are so close that they are computed together."""
     start = 0
-    while start < n:
-        full = (before + start) // BLOCK * BLOCK
-        first, stop = first_read(full, window), min(n, full + BLOCK - before)
-        read = slice(first - oldest, full + BLOCK - oldest)
-        group_THK = _attend_group(q_THK, k_LGK[read], v_LGK[read], pos_L[read], before - first, window)
-        out_THK[start:stop] = group_THK[start:stop]
-        start = stop
-    return out_THK
+    for i, (one, other) in enumerate(pairwise(chunks), 1):
+        if other.slot - one.slot > IDLE + 1:
+            yield chunks[start:i]
+            start = i
+    yield chunks[start:]
 
 
-def _attend_one(q_1HK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_L: Tensor, window: int | None) -> Tensor:
-    sees_1L = None if window is None else visible(pos_L[-1:], pos_L, window)
-    return attend_masked(q_1HK, k_LGK, v_LGK, sees_1L)
+class _Run:
+    """The rows of neighbouring slots. Every slot has T queries: a shorter row repeats its last, an idle slot the first
+    row's, and what they give is dropped."""
+
+    def __init__(self, like: Tensor, cache: Cache, chunks: Sequence[Chunk], window: int | None) -> None:
+        self.queries = sum(chunk.n for chunk in chunks)
+        self.groups = cache.k.shape[1]
+        self.share = like.shape[1] // self.groups
+        self.tokens = max(max(chunk.n for chunk in chunks), 2 if self.share == 1 else 1)  # M is at least 2
+        first, last = chunks[0].slot, chunks[-1].slot
+        lo = min(first_read(chunk.place, window) for chunk in chunks)
+        hi = -(-max(chunk.place + chunk.n for chunk in chunks) // TILE) * TILE
+        slots, entries = slice(first, last + 1), slice(lo, hi)
+        self.k_BKL = cache.k[slots, :, :, entries].flatten(0, 1)
+        self.v_BLK = cache.v[slots, :, entries].flatten(0, 1)
+        self.of_query, self.kept, own_RT, pos_RT = self._tables(chunks, like.device)
+        # Without a window all queries see what lies before the first of their own entries.
+        self.before = 0 if window is not None else min(chunk.place for chunk in chunks)
+        numbers_L = torch.arange(lo + self.before, hi, device=like.device)
+        self.unseen_RTL = numbers_L > own_RT[..., None]
+        if window is not None:
+            self.unseen_RTL |= pos_RT[..., None] - cache.pos[slots, None, entries] >= window
+
+    def _tables(self, chunks: Sequence[Chunk], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Which of the packed queries stands at each of the R * T places, which places hold the packed queries, and
+        their own entries and positions `[R, T]`."""
+        first, start = chunks[0].slot, 0
+        of_query, kept, own, pos = ([0] * self.tokens * (chunks[-1].slot + 1 - first) for _ in range(4))
+        for slot, n, place, position in chunks:
+            base = (slot - first) * self.tokens
+            for t in range(self.tokens):
+                past = min(t, n - 1)
+                of_query[base + t] = start + past
+                own[base + t], pos[base + t] = place + past, position + past
+            kept[start : start + n] = range(base, base + n)
+            start += n
+        table = torch.tensor([of_query, kept, own, pos], device=device)
+        own_RT, pos_RT = table[2:].unflatten(1, (-1, self.tokens))
+        return table[0], table[1, :start], own_RT, pos_RT
+
+    def attend(self, q_NHK: Tensor, clean: bool = False) -> Tensor:
+        """`[N, H, K]`. clean: values that a query does not see are replaced by zeros, instead of being left out by
+        their weight."""
+        q_PHK = (q_NHK * q_NHK.shape[-1] ** -0.5)[self.of_query]
+        q_RTGJK = q_PHK.view(-1, self.tokens, self.groups, self.share, q_NHK.shape[-1])
+        scores_BML = q_RTGJK.transpose(1, 2).flatten(0, 1).flatten(1, 2) @ self.k_BKL
+        self._by_row(scores_BML[..., self.before :]).masked_fill_(
+            self.unseen_RTL[:, None, :, None], -torch.inf
+        )
+        weights_BML = _softmax(scores_BML)
+        out_BMK = self._mix_clean(weights_BML) if clean else _by_tiles(weights_BML, self.v_BLK)
+        return self._by_row(out_BMK).transpose(1, 2).flatten(0, 1).flatten(1, 2)[self.kept]
+
+    def _by_row(self, x_BMK: Tensor) -> Tensor:
+        """`[R, G, T, J, K]`, the same memory."""
+        return x_BMK.unflatten(1, (self.tokens, self.share)).unflatten(0, (-1, self.groups))
+
+    def _mix_clean(self, weights_BML: Tensor) -> Tensor:
+        """Query by query, each with the values it sees, in products of the same shape."""
+        parts = []
+        for t, unseen_RL in enumerate(self.unseen_RTL.unbind(1)):
+            unseen_BL = unseen_RL.repeat_interleave(self.groups, 0)
+            v_BLK = self.v_BLK.clone()
+            v_BLK[:, self.before :].masked_fill_(unseen_BL[..., None], 0)
+            parts.append(self._by_row(_by_tiles(weights_BML, v_BLK))[:, :, t])
+        return torch.stack(parts, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _attend_group(
-    q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_L: Tensor, before: int, window: int | None
-) -> Tensor:
-    """All T queries over these L entries, the last BLOCK of them masked; right for queries of that last block.
-
-    The first query's own entry is number `before` of these.
-    """
-    tokens, groups, full = len(q_THK), k_LGK.shape[1], len(k_LGK) - BLOCK
-    sees_TL = _sees(pos_L, before, tokens, window)
-    q_GMK = _by_group(q_THK * q_THK.shape[-1] ** -0.5, groups)
-    scores_GML = q_GMK @ k_LGK.permute(1, 2, 0)
-    scores_GTJL = scores_GML.unflatten(1, (tokens, -1)).masked_fill(~sees_TL[:, None], -torch.inf)
-    precise = torch.promote_types(q_THK.dtype, torch.float32)
-    weights_GTJL = scores_GTJL.softmax(-1, dtype=precise).to(v_LGK.dtype)
-
-    sees_last = sees_TL[:, full:, None, None]
-    last_TGBK = v_LGK[None, full:].where(sees_last, 0).transpose(1, 2)
-    out_TGJK = weights_GTJL[..., full:].transpose(0, 1) @ last_TGBK
-    if full:
-        out_GMK = weights_GTJL[..., :full].flatten(1, 2) @ v_LGK[:full].transpose(0, 1)
-        out_TGJK = out_TGJK + out_GMK.unflatten(1, (tokens, -1)).transpose(0, 1)
-    return out_TGJK.flatten(1, 2)
+def _by_tiles(weights_BML: Tensor, v_BLK: Tensor) -> Tensor:
+    first, *rest = (
+        weights @ v for weights, v in zip(weights_BML.split(TILE, -1), v_BLK.split(TILE, 1), strict=True)
+    )
+    return sum(rest, first)
 
 
-def _by_group(q_THK: Tensor, groups: int) -> Tensor:
-    """`[G, T * J, K]`: the queries that share a key head are rows of one product."""
-    return q_THK.unflatten(1, (groups, -1)).transpose(0, 1).flatten(1, 2)
+def _softmax(scores: Tensor) -> Tensor:
+    """In float32 at least."""
+    return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
 
 
-def _sees(pos_L: Tensor, before: int, tokens: int, window: int | None) -> Tensor:
-    """`[T, L]` by entry number, and by position where there is a window."""
-    own_T = torch.arange(before, before + tokens, device=pos_L.device)
-    entry_L = torch.arange(len(pos_L), device=pos_L.device)
-    sees_TL = entry_L[None] <= own_T[:, None]
-    if window is None:
-        return sees_TL
-    pos_T = pos_L[own_T.clamp(0, len(pos_L) - 1)]
-    return sees_TL & (pos_T[:, None] - pos_L[None] < window)
+def attend_cached_naive(q_NHK: Tensor, cache: Cache, chunks: Sequence[Chunk], window: int | None) -> Tensor:
+    """One query and one head at a time."""
+    share, queries = q_NHK.shape[1] // cache.k.shape[1], iter(q_NHK)
+    outputs = []
+    for slot, n, place, position in chunks:
+        for t in range(n):
+            seen = [
+                entry
+                for entry in range(place + t + 1)
+                if window is None or position + t - int(cache.pos[slot, entry]) < window
+            ]
+            heads = []
+            for h, q_K in enumerate(next(queries)):
+                k_LK, v_LK = cache.k[slot, h // share, :, seen].T, cache.v[slot, h // share, seen]
+                weights_L = ((k_LK * q_K).sum(-1) / len(q_K) ** 0.5).softmax(0)
+                heads.append((weights_L[:, None] * v_LK).sum(0))
+            outputs.append(torch.stack(heads))
+    return torch.stack(outputs)

@@ -1,6 +1,7 @@
 """Causal depthwise convolution along the sequence: every channel by itself, W taps.
 
-Shapes: R rows, T tokens, C channels, W taps, M = W - 1 + T inputs. weight_CW[:, -1] meets the token itself.
+Shapes: R rows, T tokens, C channels, W taps; S tapes of M inputs, L packed tokens of any rows. weight_CW[:, -1] meets
+the token itself.
 """
 
 from __future__ import annotations
@@ -29,17 +30,25 @@ def next_window(window_RWC: Tensor, x_RTC: Tensor) -> Tensor:
     return torch.cat((window_RWC, x_RTC), dim=1)[:, x_RTC.shape[1] : x_RTC.shape[1] + taken]
 
 
-def conv_tokens(inputs_MC: Tensor, weight_CW: Tensor, bias_C: Tensor | None) -> Tensor:
-    """The decode form for one row: inputs are the W-1 before the first token, then T tokens; output `[T, C]`.
+def windows(tape_SMC: Tensor, taps: int) -> Tensor:
+    """Every W inputs in a row on all tapes joined, `[S M - W + 1, W, C]`: a view whose entries overlap.
+
+    Entry s M + m begins at input m of tape s; the last W - 1 entries of a tape run into the next one.
+    """
+    joined = tape_SMC.flatten(0, 1)
+    shape = (len(joined) - taps + 1, taps, joined.shape[1])
+    return joined.as_strided(shape, (joined.stride(0), *joined.stride()))
+
+
+def conv_tokens(inputs_LWC: Tensor, weight_CW: Tensor, bias_C: Tensor | None) -> Tensor:
+    """The decode form: L tokens, each with its W inputs; output `[L, C]`.
 
     A fixed order of elementwise products: a token's result depends on its own W inputs alone, bit for bit.
     """
-    taps = weight_CW.shape[1]
-    tokens = len(inputs_MC) - taps + 1
-    y_TC = inputs_MC[:tokens] * weight_CW[:, 0]
-    for tap in range(1, taps):
-        y_TC = y_TC + inputs_MC[tap : tap + tokens] * weight_CW[:, tap]
-    return y_TC if bias_C is None else y_TC + bias_C
+    y_LC, *others = (inputs_LWC * weight_CW.T.contiguous()).unbind(1)
+    for other_LC in others:
+        y_LC = y_LC + other_LC
+    return y_LC if bias_C is None else y_LC + bias_C
 
 
 def causal_conv_naive(

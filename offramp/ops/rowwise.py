@@ -2,7 +2,8 @@
 
 PyTorch's CPU kernels run a vector loop over the flattened tensor and a scalar one over its end, and exp and
 log1p differ between the two in the last bit. They also split tensors of GRAIN elements and more between
-threads, anywhere. So rows are made whole vectors long, and what would be split is handed over row by row.
+threads, anywhere. So rows are made whole vectors long, and what would be split is handed over in parts of fewer
+elements, or of one row.
 
 Shapes: T rows, C elements a row.
 """
@@ -27,4 +28,5 @@ def rowwise(function: Callable[[Tensor], Tensor], x_TC: Tensor) -> Tensor:
     padded_TC = F.pad(x_TC, (0, -width % LANES)) if width % LANES else x_TC.contiguous()
     if padded_TC.numel() < GRAIN:
         return function(padded_TC)[:, :width]
-    return torch.stack([function(row) for row in padded_TC])[:, :width]
+    together = max(1, (GRAIN - 1) // padded_TC.shape[1])
+    return torch.cat([function(part) for part in padded_TC.split(together)])[:, :width]

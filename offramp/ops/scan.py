@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from offramp.ops.rowwise import rowwise
+
 
 def selective_scan(
     u_RTE: Tensor,
@@ -59,17 +61,21 @@ def _chunk(
         return (torch.stack(states, dim=1) @ C_RQN[..., None]).squeeze(-1), h_REN
 
 
-def scan_update(h_EN: Tensor, decay_EN: Tensor, added_EN: Tensor) -> Tensor:
-    """The state after one token of one row. decay = exp(dt A), added = dt u B.
+def scan_update(
+    before_REN: Tensor, after_REN: Tensor, A_EN: Tensor, dt_RE: Tensor, dtu_RE: Tensor, B_RN: Tensor
+) -> None:
+    """One token of each row: before to after, which may be the same. dtu = dt u.
 
-    The shapes never vary and no sum runs over tokens, so the bits depend on this row and token alone.
+    Elementwise and never over tokens or rows, so a row's bits depend on this row and token alone.
     """
-    return h_EN * decay_EN + added_EN
+    decay_RF = rowwise(torch.exp, (dt_RE[..., None] * A_EN).flatten(1))
+    torch.mul(before_REN, decay_RF.unflatten(1, A_EN.shape), out=after_REN)
+    after_REN.add_(dtu_RE[..., None] * B_RN[:, None])
 
 
-def scan_read(h_EN: Tensor, u_E: Tensor, C_N: Tensor, D_E: Tensor) -> Tensor:
-    """y `[E]` of the token that `scan_update` has just taken in; exact in the same way."""
-    return (h_EN * C_N).sum(-1) + D_E * u_E
+def scan_read(h_REN: Tensor, C_RN: Tensor) -> Tensor:
+    """h C `[R, E]` of the tokens that `scan_update` has just taken in; exact in the same way."""
+    return (h_REN * C_RN[:, None]).sum(-1)
 
 
 def selective_scan_naive(

@@ -83,19 +83,22 @@ def _between_chunks(
     return states_RzHPN[:, :-1], states_RzHPN[:, -1]
 
 
-def ssm_update(state_HPN: Tensor, xdt_HP: Tensor, decay_H: Tensor, B_GN: Tensor) -> Tensor:
-    """The state after one token of one row. decay = exp(dt A), xdt = x dt.
+def ssm_update(
+    before_RHPN: Tensor, after_RHPN: Tensor, xdt_RHP: Tensor, decay_RH: Tensor, B_RGN: Tensor
+) -> None:
+    """One token of each row: before to after, contiguous both and maybe the same. decay = exp(dt A), xdt = x dt.
 
-    The shapes never vary and no sum runs over tokens, so the bits depend on this row and token alone.
+    Elementwise and never over tokens or rows, so a row's bits depend on this row and token alone.
     """
-    added_GJPN = xdt_HP.unflatten(0, (len(B_GN), -1))[..., None] * B_GN[:, None, None]
-    return state_HPN * decay_H[:, None, None] + added_GJPN.flatten(0, 1)
+    torch.mul(before_RHPN, decay_RH[..., None, None], out=after_RHPN)
+    by_group = after_RHPN.view(len(after_RHPN), B_RGN.shape[1], -1, B_RGN.shape[2])
+    by_group.add_(xdt_RHP.reshape(*by_group.shape[:3], 1) * B_RGN[:, :, None])
 
 
-def ssm_read(state_HPN: Tensor, x_HP: Tensor, C_GN: Tensor, D_H: Tensor) -> Tensor:
-    """y `[H, P]` of the token that `ssm_update` has just taken in; exact in the same way."""
-    state_GJPN = state_HPN.unflatten(0, (len(C_GN), -1))
-    return (state_GJPN * C_GN[:, None, None]).sum(-1).flatten(0, 1) + D_H[:, None] * x_HP
+def ssm_read(state_RHPN: Tensor, C_RGN: Tensor) -> Tensor:
+    """h C `[R, H, P]` of the tokens that `ssm_update` has just taken in; exact in the same way."""
+    by_group = state_RHPN.view(len(state_RHPN), C_RGN.shape[1], -1, C_RGN.shape[2])
+    return (by_group * C_RGN[:, :, None]).sum(-1).view(state_RHPN.shape[:3])
 
 
 def ssd_naive(

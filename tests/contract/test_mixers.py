@@ -25,7 +25,7 @@ def hidden(tokens: int) -> torch.Tensor:
 
 
 def push(mixer: Mixer, state: State, x_TD: torch.Tensor) -> torch.Tensor:
-    return mixer(x_TD[None], state, [0], [len(x_TD)])[0]
+    return mixer(x_TD, state, [0], [len(x_TD)])
 
 
 @pytest.mark.parametrize("name", registry.names(FOLDER))
@@ -34,8 +34,8 @@ def test_counts(name: str) -> None:
     mixer, x = make(name), hidden(20)
     state = mixer.init_state(2, MAX_LEN)
     assert mixer.prefill(x[None, :7], state, [1]).shape == (1, 7, WIDTH)
-    mixer(x[None, :5], state, [1], [3])
-    mixer.advance(x[None, :5], state, [1], [2])
+    mixer(x[:5], state, [1], [3])
+    mixer.advance(x[:5], state, [1], [2])
     assert (state.position, state.provisional, state.next_position(1)) == ([0, 7], [0, 5], 12)
     mixer.rollback(state, [1], keep=4)
     mixer.commit(state, [1], [3])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from offramp.engine.sampler import choose, gumbel, keep_likely, penalise
+from offramp.engine import sampler
+from offramp.engine.sampler import choose, choose_each, gumbel, keep_likely, penalise
 from offramp.engine.sequence import Request, Sampling
 from offramp.errors import UsageError
 
@@ -61,6 +64,87 @@ def test_logprob_is_after_temperature_and_before_filters() -> None:
     logits = torch.tensor([1.0, 0.5, 0.0])
     chosen = choose(logits, [], Sampling(temperature=0.5, top_k=1))
     assert chosen.logprob == pytest.approx((logits / 0.5).log_softmax(-1)[0].item())
+
+
+def no_newest(logits_V: Tensor, before: Sequence[int]) -> Tensor:
+    """A processor: never the newest token again. In float64, as it may give back another dtype."""
+    return logits_V.double().index_fill(0, torch.tensor(before[-1:]), -torch.inf)
+
+
+WAYS = (
+    Sampling(),
+    Sampling(temperature=0.7, seed=1),
+    Sampling(temperature=1.0, seed=2, top_k=5),
+    Sampling(temperature=1.3, seed=3, top_p=0.8, min_p=0.01),
+    Sampling(repetition_penalty=1.7, penalty_window=3),
+    Sampling(temperature=0.9, seed=-4, repetition_penalty=0.6, processor=no_newest),
+    Sampling(processor=no_newest),
+)
+
+
+def _logits(rows: int, vocab: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows with a tie for the best, with tokens that cannot be chosen, and with neither."""
+    logits_RV = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(vocab)) * 4
+    logits_RV[0::3, vocab // 2] = logits_RV[0::3].amax(-1)
+    logits_RV[1::3, 1 : vocab // 3] = -torch.inf
+    return logits_RV.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("vocab", [7, 65, 1000, 4096])
+def test_a_row_chooses_the_same_in_company(vocab: int, dtype: torch.dtype) -> None:
+    """Every way of sampling beside every other, at several places; the logprob has the same bits."""
+    logits_RV = _logits(40, vocab, dtype)
+    kept_RV = logits_RV.clone()
+    befores = [[i % vocab, (3 * i) % vocab, i % 5] for i in range(40)]
+    samplings = [WAYS[i % len(WAYS)] for i in range(40)]
+    alone = [choose(*row) for row in zip(logits_RV, befores, samplings, strict=True)]
+    assert len({choice.token for choice in alone}) > 3, "the case must have different answers"
+    for rows in (slice(0, 40), slice(0, 2), slice(3, 20), slice(7, 40, 7), slice(33, 40), slice(0, 0)):
+        assert choose_each(logits_RV[rows], befores[rows], samplings[rows]) == alone[rows]
+    assert torch.equal(logits_RV, kept_RV), "the logits are read only"
+
+
+def test_many_rows_are_chosen_for_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits_RV = _logits(10, 60)
+    befores, samplings = [[i] for i in range(10)], [WAYS[i % 7] for i in range(10)]
+    at_once = choose_each(logits_RV, befores, samplings)
+    for numbers in (1, 60, 200):
+        monkeypatch.setattr(sampler, "TOGETHER", numbers)
+        assert choose_each(logits_RV, befores, samplings) == at_once
+
+
+def test_noise_in_company_is_the_noise_alone() -> None:
+    """Rows without any preference show their noise: its largest is what is chosen."""
+    befores = [[0] * i for i in range(30)]
+    samplings = [Sampling(temperature=1.0, seed=i % 4) for i in range(30)]
+    chosen = choose_each(torch.zeros(30, 500), befores, samplings)
+    assert [choice.token for choice in chosen] == [int(gumbel(i % 4, i, 500).argmax()) for i in range(30)]
+
+
+@pytest.mark.parametrize("sampling", WAYS)
+def test_a_forced_token_keeps_its_logprob_and_what_would_have_been(sampling: Sampling) -> None:
+    logits_RV = _logits(4, 50)
+    befores = [[1, 2, 3]] * 4
+    free = choose_each(logits_RV, befores, [sampling] * 4)
+    forced = choose_each(logits_RV, befores, [sampling] * 4, [None, 0, free[2].token, 0])
+    assert [choice.best for choice in free] == [choice.token for choice in free]
+    assert [choice.best for choice in forced] == [choice.token for choice in free]
+    assert forced[0] == free[0] and forced[2] == free[2]
+    assert forced[1].token == forced[3].token == 0
+    if sampling.processor is None and sampling.repetition_penalty == 1:
+        logp_V = (logits_RV[3].double() / (sampling.temperature or 1)).log_softmax(-1)
+        assert forced[3].logprob == pytest.approx(float(logp_V[0]), abs=1e-12)
+
+
+def test_a_forced_token_may_be_impossible() -> None:
+    [forced] = choose_each(torch.tensor([[0.0, -torch.inf]]), [[0]], [Sampling()], [1])
+    assert (forced.token, forced.logprob, forced.best) == (1, -math.inf, 0)
+
+
+def test_an_answer_for_every_row_is_wanted() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        choose_each(torch.zeros(2, 3), [[0], [0]], [Sampling()])
 
 
 def _kept(sampling: Sampling, probabilities: list[float]) -> list[int]:

@@ -14,7 +14,7 @@ from offramp.mixers.identity import Identity
 from offramp.mixers.mamba import Mamba
 from offramp.mixers.mamba2 import Mamba2
 
-MAX_LEN = 96
+MAX_LEN = 400  # some tiles of attention's entries
 SLOT = 1  # of 3: its neighbours must not matter
 
 SAMPLES: dict[str, Callable[[int], Mixer]] = {
@@ -51,21 +51,32 @@ def hidden(tokens: int, width: int, dtype: torch.dtype, seed: int = 0) -> Tensor
     return torch.randn(tokens, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def poisoned_state(mixer: Mixer) -> State:
-    """A state whose memory holds NaN wherever a slot that was reset may not look."""
-    state = mixer.init_state(3, MAX_LEN)
+def poisoned_state(mixer: Mixer, slots: int = 3) -> State:
+    """A state whose memory holds NaN wherever a slot that was reset may not look; every slot begins a sequence."""
+    state = mixer.init_state(slots, MAX_LEN)
     for name, memory in vars(state).items():
         if isinstance(memory, Tensor) and memory.is_floating_point() and name not in ("cos", "sin"):
             memory.fill_(float("nan"))
-    mixer.reset(state, SLOT)
+    for slot in range(slots):
+        mixer.reset(state, slot)
     return state
 
 
 def push(mixer: Mixer, state: State, x_TD: Tensor, bucket: int = 16, filler: float = float("nan")) -> Tensor:
-    """One chunk, padded to `bucket` tokens (0: not), left provisional; its outputs."""
-    padded = torch.full((1, max(bucket, len(x_TD)), x_TD.shape[1]), filler, dtype=x_TD.dtype)
-    padded[0, : len(x_TD)] = x_TD
-    return mixer(padded, state, [SLOT], [len(x_TD)])[0, : len(x_TD)]
+    """One chunk of SLOT, padded to `bucket` tokens (0: not), left provisional; its outputs."""
+    return push_rows(mixer, state, {SLOT: x_TD}, bucket, filler)[SLOT]
+
+
+def push_rows(
+    mixer: Mixer, state: State, chunks: dict[int, Tensor], bucket: int = 16, filler: float = float("nan")
+) -> dict[int, Tensor]:
+    """One chunk of every slot, packed into one call and padded to `bucket` tokens, left provisional; the outputs."""
+    rows = sorted(chunks)
+    n = [len(chunks[slot]) for slot in rows]
+    real = torch.cat([chunks[slot] for slot in rows])
+    packed = torch.full((max(bucket, len(real)), real.shape[1]), filler, dtype=real.dtype)
+    packed[: len(real)] = real
+    return dict(zip(rows, mixer(packed, state, rows, n)[: len(real)].split(n), strict=True))
 
 
 def walk(mixer: Mixer, state: State, x_TD: Tensor, chunks: Sequence[int], **padding: Any) -> Tensor:

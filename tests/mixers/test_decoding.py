@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import SAMPLES, SLOT, assert_same, hidden, make, poisoned_state, push, walk
+from samples import MAX_LEN, SAMPLES, SLOT, assert_same, hidden, make, poisoned_state, push, push_rows, walk
+from torch import Tensor
 
 from offramp.mixers.attention import Attention
+from offramp.mixers.base import CELL, RUN_LIMIT
 
 DTYPES = [torch.float32, torch.float64]
 CHUNKS = st.lists(st.integers(1, 16), min_size=1, max_size=6)
@@ -69,9 +71,9 @@ def test_advance_writes_what_forward_writes(name: str) -> None:
         mixer, x = make(name, 40, torch.float64), hidden(20, 40, torch.float64)
         ours, theirs = poisoned_state(mixer), poisoned_state(mixer)
         walk(mixer, theirs, x, [9, 11])
-        mixer.advance(x[None, :9], ours, [SLOT], [9])
+        mixer.advance(x[:9], ours, [SLOT], [9])
         mixer.commit(ours, [SLOT], [9])
-        mixer.advance(torch.cat((x[9:], x[:3] * float("nan")))[None], ours, [SLOT], [11])
+        mixer.advance(torch.cat((x[9:], x[:3] * float("nan"))), ours, [SLOT], [11])
         mixer.commit(ours, [SLOT], [11])
         saved, expected = mixer.snapshot(ours, SLOT), mixer.snapshot(theirs, SLOT)
         for key, value in saved.items():
@@ -95,6 +97,75 @@ def test_skipped_tokens_leave_only_a_gap(name: str) -> None:
         walk(mixer, state, x[:6], [1] * 6)
         state.skip([SLOT], [3])
         assert torch.equal(walk(mixer, state, x[6:], [1] * 6), chunked)
+
+
+SLOTS = 12
+# A call of several rows: slot -> how many tokens, at most RUN_LIMIT together.
+CALL = st.dictionaries(st.integers(0, SLOTS - 1), st.integers(1, 8), min_size=1, max_size=8).map(
+    lambda wanted: {
+        slot: n
+        for i, (slot, n) in enumerate(wanted.items())
+        if sum(list(wanted.values())[: i + 1]) <= RUN_LIMIT
+    }
+)
+TURN = st.tuples(CALL, st.integers(0, RUN_LIMIT), st.sampled_from([0.0, float("nan"), -3.7]))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(max_examples=15, deadline=None)
+@given(
+    turns=st.lists(TURN, min_size=1, max_size=6),
+    cells=st.dictionaries(st.integers(0, SLOTS - 1), st.integers(1, CELL), max_size=4),
+    clean=st.booleans(),
+)
+def test_a_row_in_company_is_bit_for_bit_as_alone(
+    name: str, turns: list[tuple[dict[int, int], int, float]], cells: dict[int, int], clean: bool
+) -> None:
+    """Any rows, slots, chunks, rejected drafts and padding; each row's tokens one by one in another slot."""
+    with torch.inference_mode():
+        mixer = make(name, 144, torch.float32)
+        together = mixer.init_state(SLOTS, MAX_LEN) if clean else poisoned_state(mixer, SLOTS)
+        kept: dict[int, list[tuple[Tensor, Tensor]]] = {slot: [] for slot in range(SLOTS)}
+        for slot, count in cells.items():
+            mixer.prefill(hidden(count, 144, torch.float32, seed=slot)[None], together, [slot])
+        for number, (call, keep, filler) in enumerate(turns):
+            chunks = {
+                slot: hidden(n, 144, torch.float32, seed=100 * number + slot) for slot, n in call.items()
+            }
+            outputs = push_rows(mixer, together, chunks, filler=filler)
+            for slot, n in sorted(call.items()):
+                stays = min(keep, n)
+                kept[slot].append((chunks[slot][:stays], outputs[slot][:stays]))
+            rows = sorted(call)
+            mixer.rollback(together, rows, keep)
+            mixer.commit(together, rows, [min(keep, call[slot]) for slot in rows])
+        for slot, parts in kept.items():
+            alone = poisoned_state(mixer)
+            if slot in cells:
+                mixer.prefill(hidden(cells[slot], 144, torch.float32, seed=slot)[None], alone, [SLOT])
+            for x_TD, outputs_TD in parts:
+                for x_D, output_D in zip(x_TD, outputs_TD, strict=True):
+                    assert torch.equal(walk(mixer, alone, x_D[None], [1])[0], output_D)
+            assert_same(mixer.snapshot(together, slot), mixer.snapshot(alone, SLOT))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_snapshot_in_pieces_is_the_whole(name: str) -> None:
+    """Pieces restored one after another, into a slot that held something else, continue bit for bit."""
+    with torch.inference_mode():
+        mixer, x = make(name, 40, torch.float32), hidden(340, 40, torch.float32)
+        ours, theirs = poisoned_state(mixer), poisoned_state(mixer)
+        pieces, since = [], 0
+        for count in (150, 160, 9):
+            mixer.prefill(x[None, since : since + count], theirs, [SLOT])
+            pieces.append(mixer.snapshot(theirs, SLOT, since))
+            since += count
+        mixer.prefill(x[None, 90:], ours, [SLOT])
+        push(mixer, ours, x[:5])
+        for piece in pieces:
+            mixer.restore(ours, SLOT, piece)
+        assert_same(mixer.snapshot(ours, SLOT), mixer.snapshot(theirs, SLOT))
+        assert torch.equal(walk(mixer, ours, x[319:335], [16]), walk(mixer, theirs, x[319:335], [4, 12]))
 
 
 def test_positions_need_pairs_of_dimensions() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import MAX_LEN, SAMPLES, SLOT, assert_same, hidden, make, poisoned_state, push, walk
+from samples import MAX_LEN, SAMPLES, SLOT, assert_same, hidden, make, poisoned_state, push, push_rows, walk
 
 from offramp.mixers.base import Mixer, State
 
@@ -108,18 +108,46 @@ def test_snapshot_and_restore(name: str) -> None:
         same_future(mixer, ours, twin)
 
 
+SLOTS = 6
+# A round of several rows: slot -> how many tokens it pushes in each pass, and how many of them stay.
+PASSES = st.lists(st.integers(0, 5), min_size=1, max_size=3)
+COMPANY = st.dictionaries(
+    st.integers(0, SLOTS - 1), st.tuples(PASSES, st.integers(0, 15)), min_size=2, max_size=3
+)
+
+
 @pytest.mark.parametrize("name", SAMPLES)
-def test_rows_of_a_call_do_not_meet(name: str) -> None:
-    """Two slots in one call, with other lengths, are each as they are alone (a tolerance: shapes differ)."""
+@settings(max_examples=15, deadline=None)
+@given(rounds=st.lists(COMPANY, min_size=1, max_size=3), keep=st.integers(0, 15), sick=st.booleans())
+def test_rows_in_company_keep_what_they_keep(
+    name: str, rounds: list[dict[int, tuple[list[int], int]]], keep: int, sick: bool
+) -> None:
+    """Rows push together, drop together and commit together, each its own counts, and are as if each were alone.
+
+    sick: what a row drops is NaN.
+    """
     with torch.inference_mode():
-        mixer, x = make(name, WIDTH, torch.float64), hidden(16, WIDTH, torch.float64)
-        both, alone = poisoned_state(mixer), poisoned_state(mixer)
-        mixer.reset(both, 2)
-        together = mixer(torch.stack((x.flip(0), x)), both, [2, SLOT], [3, 7])
-        torch.testing.assert_close(together[1, :7], push(mixer, alone, x[:7]), rtol=1e-12, atol=1e-12)
-        mixer.commit(both, [2, SLOT], [3, 2])
-        mixer.commit(alone, [SLOT], [2])
-        assert both.position == [0, 2, 3]
-        torch.testing.assert_close(
-            push(mixer, both, x[2:9]), push(mixer, alone, x[2:9]), rtol=1e-12, atol=1e-12
-        )
+        mixer = make(name, WIDTH, DTYPE)
+        ours, stayed = poisoned_state(mixer, SLOTS), dict.fromkeys(range(SLOTS), torch.empty(0, WIDTH))
+        for number, company in enumerate(rounds):
+            tokens = {slot: hidden(15, WIDTH, DTYPE, seed=10 * number + slot) for slot in company}
+            pushed, final = dict.fromkeys(company, 0), {}
+            for slot, (passes, wanted) in company.items():
+                final[slot] = min(sum(passes), wanted, keep)
+                tokens[slot][final[slot] :] *= float("nan") if sick else 1.0
+            for turn in range(3):
+                now = {slot: passes[turn] for slot, (passes, _) in company.items() if turn < len(passes)}
+                chunks = {slot: tokens[slot][pushed[slot] :][:n] for slot, n in now.items() if n}
+                pushed |= {slot: pushed[slot] + len(x) for slot, x in chunks.items()}
+                push_rows(mixer, ours, chunks) if chunks else None
+            rows = sorted(company)
+            mixer.rollback(ours, rows, keep)
+            mixer.commit(ours, rows, [final[slot] for slot in rows])
+            for slot in rows:
+                stayed[slot] = torch.cat((stayed[slot], tokens[slot][: final[slot]]))
+        for slot, x_TD in stayed.items():
+            twin = poisoned_state(mixer)
+            if len(x_TD):
+                walk(mixer, twin, x_TD, [1] * len(x_TD))
+            assert_same(mixer.snapshot(ours, slot), mixer.snapshot(twin, SLOT))
+            assert all(bool(value.isfinite().all()) for value in mixer.snapshot(ours, slot).values())

@@ -14,7 +14,7 @@ from offramp.mixers import attention
 from offramp.mixers._entries import AttentionState, capacity
 from offramp.mixers.attention import Attention
 from offramp.mixers.base import CELL, RUN_LIMIT
-from offramp.ops.attention_cached import BLOCK, first_read
+from offramp.ops.attention_cached import TILE, first_read
 
 WIDTH, LENGTH = 24, 1200
 Turn = tuple[str, int]
@@ -82,7 +82,7 @@ def test_a_window_equals_the_whole_length_bit_for_bit(
 ) -> None:
     mixer = make(window)
     short, whole = states(mixer, monkeypatch)
-    assert short.k.shape[1] <= window + CELL + RUN_LIMIT + 2 * BLOCK < whole.k.shape[1]
+    assert short.pos.shape[1] <= window + CELL + RUN_LIMIT + 2 * TILE < whole.pos.shape[1]
     for number, turn in enumerate(turns(window, 950 - CELL * cells - CELL, cells)):
         x_TD = hidden(turn[1], WIDTH, torch.float32, seed=number)
         ours, theirs = (take(mixer, state, turn, x_TD) for state in (short, whole))
@@ -139,11 +139,11 @@ def test_chunks_equal_one_by_one_past_the_window() -> None:
 def test_the_cost_is_bounded_by_the_window() -> None:
     """Entries that a query reads, and entries that a slot holds, do not grow with the sequence."""
     for window in (1, 5, 16, 33, 256):
-        read = [entry // BLOCK * BLOCK + BLOCK - first_read(entry, window) for entry in range(5000)]
-        assert max(read) <= window + 2 * BLOCK - 1
+        read = [entry // TILE * TILE + TILE - first_read(entry, window) for entry in range(5000)]
+        assert max(read) <= window + 2 * TILE - 2
         assert all(entry - first_read(entry, window) >= min(entry, window - 1) for entry in range(5000))
         held, positions = capacity(100_000, window)
-        assert held <= window + CELL + RUN_LIMIT + 2 * BLOCK and positions > 100_000
+        assert held <= window + CELL + RUN_LIMIT + 2 * TILE and positions > 100_000
         assert capacity(40, window)[0] <= capacity(40, None)[0]
 
 
@@ -183,7 +183,7 @@ def test_the_last_own_entry_is_never_forgotten(window: int, monkeypatch: pytest.
     """Copies in a row, as many as there may be, while the buffer gets full and older entries are dropped."""
     mixer = make(window)
     short, whole = states(mixer, monkeypatch)
-    size, x_TD = short.k.shape[1], hidden(LENGTH, WIDTH, torch.float32)
+    size, x_TD = short.pos.shape[1], hidden(LENGTH, WIDTH, torch.float32)
     for state in (short, whole):
         for start in range(0, size - 7, RUN_LIMIT):
             count = min(RUN_LIMIT, size - 7 - start)

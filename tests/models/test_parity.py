@@ -26,14 +26,14 @@ def blocks_of(model: Model) -> list[Block]:
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
-def step(model: Model, states: Sequence[State], chunk_RT: Tensor) -> Tensor:
-    """The next tokens of slot 0 through all blocks, committed; their logits."""
-    n = [chunk_RT.shape[1]]
-    x_RTD = model.embed(chunk_RT)
+def step(model: Model, states: Sequence[State], chunk_1T: Tensor) -> Tensor:
+    """The next tokens of slot 0 through all blocks, committed; their logits `[1, T, V]`."""
+    n = [chunk_1T.shape[1]]
+    x_ND = model.embed(chunk_1T[0])
     for block, state in zip(blocks_of(model), states, strict=True):
-        x_RTD = block(x_RTD, state, [0], n)
+        x_ND = block(x_ND, state, [0], n)
         block.mixer.commit(state, [0], n)
-    return model.logits(x_RTD)
+    return model.logits(x_ND)[None]
 
 
 @pytest.mark.parametrize("name", tiny.CONFIGS)

@@ -6,11 +6,20 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from offramp.ops.attention import attend, attend_naive
-from offramp.ops.attention_cached import attend_cached
-from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window
+from offramp.ops.attention_cached import (
+    TILE,
+    Cache,
+    Chunk,
+    attend_cached,
+    attend_cached_naive,
+    attend_one,
+)
+from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window, windows
 from offramp.ops.norm import (
     CentredRMSNorm,
     gated_group_norm,
@@ -91,15 +100,39 @@ def test_attend(kv_heads: int, window: int | None) -> None:
     same(lambda q, k, v: attend(q, k, v, window), lambda q, k, v: attend_naive(q, k, v, window), inputs)
 
 
-@pytest.mark.parametrize("before", [0, 3, 15, 16, 30])
-@pytest.mark.parametrize("window", [None, 1, 6, 20])
-def test_attend_cached_sees_what_whole_sequences_see(window: int | None, before: int) -> None:
-    q, k, v = random(48, 4, 8), random(48, 2, 8, seed=1), random(48, 2, 8, seed=2)
-    whole = attend(q[None], k[None], v[None], window)[0]
-    for tokens, n in ((16, 16), (16, 5), (1, 1), (9, 9)):
-        chunk = attend_cached(q[before : before + tokens], k, v, torch.arange(48), before, n, window)
-        torch.testing.assert_close(chunk[:n], whole[before : before + n], rtol=1e-12, atol=1e-12)
-        assert not chunk[n:].any()
+@st.composite
+def cached_calls(draw: st.DrawFn) -> tuple[Tensor, list[Chunk]]:
+    """Positions of 8 slots, where skipped tokens leave gaps, and chunks whose tokens stand behind each other."""
+    pos_SL, chunks = torch.zeros(8, 2 * TILE, dtype=torch.long), []
+    for slot in sorted(draw(st.sets(st.integers(0, 7), min_size=1, max_size=4))):
+        n = draw(st.integers(1, 16))
+        place = draw(st.integers(0, 2 * TILE - n))
+        steps_L = torch.ones(2 * TILE, dtype=torch.long)
+        for entry in draw(st.lists(st.integers(0, place), max_size=4)):
+            steps_L[entry] = draw(st.integers(1, 9))
+        pos_SL[slot] = steps_L.cumsum(0) - 1
+        chunks.append(Chunk(slot, n, place, int(pos_SL[slot, place])))
+    return pos_SL, chunks
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    call=cached_calls(),
+    window=st.sampled_from([None, 1, 6, 40, 150]),
+    heads=st.sampled_from([(4, 4), (4, 2), (5, 1), (1, 1)]),
+)
+def test_attend_cached(call: tuple[Tensor, list[Chunk]], window: int | None, heads: tuple[int, int]) -> None:
+    pos_SL, chunks = call
+    k, v = (
+        random(8, heads[1], *shape, seed=seed).detach()
+        for seed, shape in enumerate(((8, 2 * TILE), (2 * TILE, 8)))
+    )
+    cache = Cache(k, v, pos_SL)
+    q = random(sum(chunk.n for chunk in chunks), heads[0], 8).detach()
+    expected = attend_cached_naive(q, cache, chunks, window)
+    torch.testing.assert_close(attend_cached(q, cache, chunks, window), expected, rtol=1e-10, atol=1e-10)
+    one = attend_one(q[0], cache, chunks[0], window)
+    torch.testing.assert_close(one, expected[0], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("with_window", [False, True])
@@ -116,13 +149,17 @@ def test_causal_conv(with_bias: bool, with_window: bool) -> None:
     same(call(causal_conv), call(causal_conv_naive), [random(2, 11, 6), random(6, 4), *extra])
 
 
+@pytest.mark.parametrize("taps", [1, 2, 4])
 @pytest.mark.parametrize("tokens", [1, 2, 3, 9])
-def test_conv_tokens_and_window_continue_the_whole(tokens: int) -> None:
-    x, weight, bias = random(1, 20, 6), random(6, 4), random(6)
+def test_conv_tokens_and_window_continue_the_whole(tokens: int, taps: int) -> None:
+    x, weight, bias = random(2, 20, 6), random(6, taps), random(6)
     whole = causal_conv(x, weight, bias)
-    window = next_window(x.new_zeros(1, 3, 6), x[:, :8])
-    chunk = conv_tokens(torch.cat((window[0], x[0, 8 : 8 + tokens])), weight, bias)
-    torch.testing.assert_close(chunk, whole[0, 8 : 8 + tokens], rtol=1e-12, atol=1e-12)
+    before = next_window(x.new_zeros(2, taps - 1, 6), x[:, :8])
+    tapes = torch.cat((before, x[:, 8:]), dim=1)
+    for row in range(2):
+        first = row * tapes.shape[1]
+        chunk = conv_tokens(windows(tapes, taps)[first : first + tokens], weight, bias)
+        torch.testing.assert_close(chunk, whole[row, 8 : 8 + tokens], rtol=1e-12, atol=1e-12)
 
 
 def ssd_inputs(tokens: int, heads: int, groups: int) -> list[Tensor]:
@@ -162,13 +199,15 @@ def test_ssd_survives_steps_that_forget_everything() -> None:
 
 
 def test_ssm_update_and_read_are_the_recurrence() -> None:
-    x, dt, A, B, C, D, initial = ssd_inputs(6, 4, 2)
+    """Two rows at once; the first token's state goes elsewhere, the others' stays in place."""
+    x, dt, A, B, C, D, initial = (part.detach() for part in ssd_inputs(6, 4, 2))
     y, final = ssd_naive(x, dt, A, B, C, D, initial)
-    state = initial[1]
+    before, after = initial.clone(), torch.full_like(initial, float("nan"))
     for t in range(6):
-        state = ssm_update(state, x[1, t] * dt[1, t, :, None], torch.exp(dt[1, t] * A), B[1, t])
-        torch.testing.assert_close(ssm_read(state, x[1, t], C[1, t], D), y[1, t])
-    torch.testing.assert_close(state, final[1])
+        ssm_update(before, after, x[:, t] * dt[:, t, :, None], torch.exp(dt[:, t] * A), B[:, t])
+        torch.testing.assert_close(ssm_read(after, C[:, t]) + D[:, None] * x[:, t], y[:, t])
+        before = after
+    torch.testing.assert_close(after, final)
 
 
 def scan_inputs(tokens: int, channels: int = 6) -> list[Tensor]:
@@ -226,11 +265,11 @@ def test_selective_scan_keeps_only_the_states_between_chunks_for_gradients() -> 
 
 
 def test_scan_update_and_read_are_the_recurrence() -> None:
-    u, dt, A, B, C, D, initial = scan_inputs(6)
+    u, dt, A, B, C, D, initial = (part.detach() for part in scan_inputs(6))
     y, final = selective_scan_naive(u, dt, A, B, C, D, initial)
-    state = initial[1]
+    before, after = initial.clone(), torch.full_like(initial, float("nan"))
     for t in range(6):
-        decay = torch.exp(dt[1, t, :, None] * A)
-        state = scan_update(state, decay, (dt[1, t] * u[1, t])[:, None] * B[1, t])
-        torch.testing.assert_close(scan_read(state, u[1, t], C[1, t], D), y[1, t])
-    torch.testing.assert_close(state, final[1])
+        scan_update(before, after, A, dt[:, t], dt[:, t] * u[:, t], B[:, t])
+        torch.testing.assert_close(scan_read(after, C[:, t]) + D * u[:, t], y[:, t])
+        before = after
+    torch.testing.assert_close(after, final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as random_module
 from collections.abc import Callable
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from offramp.ops.attention_cached import attend_cached
-from offramp.ops.conv import conv_tokens
+from offramp.ops.attention_cached import IDLE, TILE, Cache, Chunk, attend_cached
+from offramp.ops.conv import conv_tokens, windows
 from offramp.ops.norm import gated_group_norm, layer_norm, rms_norm
 from offramp.ops.rope import Rope, rotate
 from offramp.ops.rowwise import rowwise
+from offramp.ops.scan import scan_read, scan_update
+from offramp.ops.ssd import ssm_read, ssm_update
 
 DTYPES = [torch.float32, torch.float64]
 PLACES = range(16)
@@ -43,8 +46,9 @@ def test_rowwise(function: Callable[[Tensor], Tensor], width: int, dtype: torch.
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 7, 16])
 def test_rowwise_does_not_depend_on_the_number_of_rows(tokens: int) -> None:
-    rows = random(16, 11, dtype=torch.float32)
-    assert torch.equal(rowwise(F.softplus, rows[:tokens]), rowwise(F.softplus, rows)[:tokens])
+    for width in (11, 5000):  # 5000: more than a thread's share
+        rows = random(16, width, dtype=torch.float32)
+        assert torch.equal(rowwise(F.softplus, rows[:tokens]), rowwise(F.softplus, rows)[:tokens])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -77,32 +81,128 @@ def test_rotate(head_dim: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("channels", [7, 160, 480])
 def test_conv_tokens(channels: int, dtype: torch.dtype) -> None:
     weight, bias = random(channels, 4, dtype=dtype), random(channels, dtype=dtype)
-    inputs = random(19, channels, dtype=dtype, seed=3)
-    whole = conv_tokens(inputs, weight, bias)
-    for first in range(16):
-        assert torch.equal(conv_tokens(inputs[first : first + 4], weight, bias)[0], whole[first])
+    inputs = windows(random(3, 19, channels, dtype=dtype, seed=3), 4)
+    together = conv_tokens(inputs, weight, bias)
+    for token in range(len(inputs)):
+        assert torch.equal(conv_tokens(inputs[token, None], weight, bias)[0], together[token])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "head_dim"), [(3, 3, 32), (5, 1, 48), (11, 11, 32), (8, 2, 64)]
+    ("heads", "head_dim", "groups", "state"), [(3, 48, 1, 64), (8, 16, 8, 16), (4, 7, 2, 5)]
 )
-@pytest.mark.parametrize("window", [None, 7])
-@pytest.mark.parametrize("entry", [0, 9, 15, 16, 40, 63])
+def test_ssm_steps(heads: int, head_dim: int, groups: int, state: int, dtype: torch.dtype) -> None:
+    """A row among others, and by itself written elsewhere."""
+    h = random(33, heads, head_dim, state, dtype=dtype)
+    xdt, decay = random(33, heads, head_dim, dtype=dtype, seed=1), random(33, heads, dtype=dtype, seed=2)
+    B, C = (random(33, groups, state, dtype=dtype, seed=seed) for seed in (3, 4))
+    h[5], xdt[7] = float("nan"), float("inf")
+    together = h.clone()
+    ssm_update(together, together, xdt, decay, B)
+    read = ssm_read(together, C)
+    for row in range(33):
+        one = slice(row, row + 1)
+        after = torch.empty_like(h[one])
+        ssm_update(h[one], after, xdt[one], decay[one], B[one])
+        assert same_bits(after, together[one]) and same_bits(ssm_read(after, C[one]), read[one])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("channels", "state"), [(160, 16), (69, 7), (1100, 32)])
+def test_scan_steps(channels: int, state: int, dtype: torch.dtype) -> None:
+    h, A = random(33, channels, state, dtype=dtype), -random(channels, state, dtype=dtype, seed=1).exp()
+    dt, dtu = (random(33, channels, dtype=dtype, seed=seed).exp() for seed in (2, 3))
+    B, C = (random(33, state, dtype=dtype, seed=seed) for seed in (4, 5))
+    h[5], dtu[7] = float("nan"), float("inf")
+    together = h.clone()
+    scan_update(together, together, A, dt, dtu, B)
+    read = scan_read(together, C)
+    for row in range(33):
+        one = slice(row, row + 1)
+        after = torch.empty_like(h[one])
+        scan_update(h[one], after, A, dt[one], dtu[one], B[one])
+        assert same_bits(after, together[one]) and same_bits(scan_read(after, C[one]), read[one])
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    """Equal where they are numbers, and NaN in the same places."""
+    return torch.equal(ours.isnan(), theirs.isnan()) and torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+
+
+SLOTS, LENGTH = 12, 3 * TILE
+
+
+def random_chunks(rng: random_module.Random, most: int) -> list[Chunk]:
+    """Rows in slots far and near, with few entries and many, of which some are in another row's last tile."""
+    chunks, slot = [], rng.randint(0, 3)
+    for _ in range(rng.randint(1, 8)):
+        n = rng.randint(1, most)
+        place = rng.randint(0, LENGTH - n)
+        chunks.append(Chunk(slot, n, place, place))
+        slot += rng.choice([1, 1, 2, IDLE, IDLE + 1, IDLE + 2])
+        if slot >= SLOTS:
+            break
+    return chunks
+
+
+def forgotten(cache: Cache, chunks: list[Chunk]) -> Cache:
+    """NaN in every entry that no query of these chunks sees."""
+    k, v = torch.full_like(cache.k, float("nan")), torch.full_like(cache.v, float("nan"))
+    for slot, n, place, _ in chunks:
+        k[slot, :, :, : place + n] = cache.k[slot, :, :, : place + n]
+        v[slot, :, : place + n] = cache.v[slot, :, : place + n]
+    return Cache(k, v, cache.pos)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"), [(3, 3, 32), (5, 1, 48), (11, 11, 32), (8, 2, 64), (4, 2, 4)]
+)
+@pytest.mark.parametrize("window", [None, 7, 200])
 def test_attend_cached(
-    entry: int, window: int | None, heads: int, kv_heads: int, head_dim: int, dtype: torch.dtype
+    window: int | None, heads: int, kv_heads: int, head_dim: int, dtype: torch.dtype
 ) -> None:
-    """One query on entries 0..entry: every place in the chunk, any number of valid tokens, NaN behind it."""
-    k, v = (random(96, kv_heads, head_dim, dtype=dtype, seed=seed) for seed in (1, 2))
-    pos, query = torch.arange(96), random(heads, head_dim, dtype=dtype)
-    results = []
-    for place in range(min(entry, 15) + 1):
-        for n in {place + 1, 16}:
-            q = torch.full((16, heads, head_dim), float("nan"), dtype=dtype)
-            q[place] = query
-            keys, values = k.clone(), v.clone()
-            keys[entry + 1 :] = values[entry + 1 :] = float("nan")
-            results.append(attend_cached(q, keys, values, pos, entry - place, n, window)[place])
-            results.append(attend_cached(q.nan_to_num(2.0), k, v, pos, entry - place, n, window)[place])
-    assert torch.isfinite(results[0]).all()
-    assert all(torch.equal(result, results[0]) for result in results)
+    """A query alone, among nothing but NaN, has the bits that it has in company, among numbers and among NaN."""
+    rng = random_module.Random(heads)
+    k = random(SLOTS, kv_heads, head_dim, LENGTH, dtype=dtype, seed=1)
+    v = random(SLOTS, kv_heads, LENGTH, head_dim, dtype=dtype, seed=2)
+    cache = Cache(k, v, torch.arange(LENGTH).expand(SLOTS, -1))
+    for most in (1, 2, 16):
+        for trial in range(4):
+            chunks = random_chunks(rng, most)
+            q = random(sum(chunk.n for chunk in chunks), heads, head_dim, dtype=dtype, seed=trial)
+            together = attend_cached(q, cache, chunks, window)
+            assert together.isfinite().all()
+            assert torch.equal(attend_cached(q, forgotten(cache, chunks), chunks, window), together)
+            single = [Chunk(c.slot, 1, c.place + t, c.position + t) for c in chunks for t in range(c.n)]
+            for i in rng.sample(range(len(q)), min(4, len(q))):
+                alone = attend_cached(q[i : i + 1], forgotten(cache, single[i : i + 1]), [single[i]], window)
+                assert torch.equal(alone[0], together[i])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_long_neighbour_does_not_change_the_order_of_a_sum(dtype: torch.dtype) -> None:
+    k, v = (random(2, 2, *shape, dtype=dtype) for shape in ((32, 16 * TILE), (16 * TILE, 32)))
+    cache = Cache(k, v, torch.arange(16 * TILE).expand(2, -1))
+    chunks, q = (
+        [Chunk(0, 1, 499, 499), Chunk(1, 1, 16 * TILE - 1, 16 * TILE - 1)],
+        random(2, 2, 32, dtype=dtype),
+    )
+    together = attend_cached(q, cache, chunks, None)
+    for i in range(2):
+        assert torch.equal(attend_cached(q[i : i + 1], cache, chunks[i : i + 1], None)[0], together[i])
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_what_is_not_finite_reaches_those_who_see_it_alone(poison: float) -> None:
+    """A value in the middle of a chunk: the queries before it and the other row have their bits, those after are NaN
+    or infinite."""
+    k, v = (random(2, 2, *shape, dtype=torch.float32) for shape in ((16, TILE), (TILE, 16)))
+    chunks, q = [Chunk(0, 6, 40, 40), Chunk(1, 6, 90, 90)], random(12, 4, 16, dtype=torch.float32)
+    cache = Cache(k, v, torch.arange(TILE).expand(2, -1))
+    healthy = attend_cached(q, cache, chunks, None)
+    v[0, :, 43] = poison
+    sick = attend_cached(q, cache, chunks, None)
+    seeing = torch.arange(12).ge(3) & torch.arange(12).lt(6)
+    assert torch.equal(sick[~seeing], healthy[~seeing])
+    assert not sick[seeing].isfinite().any()

@@ -1,6 +1,6 @@
 """GPT-2: learned positions, LayerNorm, and weights stored transposed, with queries, keys and values in one.
 
-Shapes: R rows, T tokens, D width, C context length.
+Shapes: R rows, T tokens of each, N tokens of all rows, packed, D width, C context length.
 """
 
 from __future__ import annotations
@@ -44,26 +44,31 @@ class PlacedBlock(Block):
 
     def forward(
         self,
-        x_RTD: Tensor,
+        x: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        return super().forward(self._placed(x_RTD, state, rows), state, rows, n)
+        if state is None or rows is None or n is None:
+            return super().forward(x + self._at(range(x.shape[1])))
+        return super().forward(x + self._packed(len(x), state, rows, n), state, rows, n)
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
-        return super().prefill(self._placed(x_RTD, state, rows), state, rows)
+        starts = [state.next_position(slot) for slot in rows]
+        places_RTD = torch.stack([self._at(range(start, start + x_RTD.shape[1])) for start in starts])
+        return super().prefill(x_RTD + places_RTD, state, rows)
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
-        super().advance(self._placed(x_RTD, state, rows), state, rows, n)
+    def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        super().advance(x_ND + self._packed(len(x_ND), state, rows, n), state, rows, n)
 
-    def _placed(self, x_RTD: Tensor, state: State | None, rows: Sequence[int] | None) -> Tensor:
-        place_T = torch.arange(x_RTD.shape[1], device=x_RTD.device)
-        if state is None or rows is None:
-            return x_RTD + self.positions(place_T)
-        firsts_R = torch.tensor([state.next_position(slot) for slot in rows], device=x_RTD.device)
-        last = self.positions.num_embeddings - 1  # a chunk's padding may lie behind it
-        return x_RTD + self.positions((firsts_R[:, None] + place_T).clamp(max=last))
+    def _packed(self, tokens: int, state: State, rows: Sequence[int], n: Sequence[int]) -> Tensor:
+        """`[N, D]`: those of each row's next n[i] positions; padding stands at the first position of all."""
+        starts = [state.next_position(slot) for slot in rows]
+        places = [start + t for start, count in zip(starts, n, strict=True) for t in range(count)]
+        return self._at(places + [0] * (tokens - len(places)))
+
+    def _at(self, places: Sequence[int]) -> Tensor:
+        return self.positions(torch.tensor(places, device=self.positions.weight.device))
 
 
 class GPT2(Family):
