@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
+    from offramp.engine.asynchronous import AsyncEngine as AsyncEngine
     from offramp.engine.engine import Engine as Engine
     from offramp.engine.load import Checkpoint as Checkpoint
     from offramp.engine.sequence import Generation as Generation
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.errors import DataError as DataError
     from offramp.errors import ExitsError as ExitsError
     from offramp.errors import OfframpError as OfframpError
+    from offramp.errors import QueueFull as QueueFull
     from offramp.errors import UnknownName as UnknownName
     from offramp.errors import UsageError as UsageError
     from offramp.exits.base import ExitConfig as ExitConfig
@@ -50,6 +52,7 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncEngine": "offramp.engine.asynchronous",
     "CapacityError": "offramp.errors",
     "Checkpoint": "offramp.engine.load",
     "CheckpointError": "offramp.errors",
@@ -60,6 +63,7 @@ _HOMES = {
     "ExitsError": "offramp.errors",
     "Generation": "offramp.engine.sequence",
     "OfframpError": "offramp.errors",
+    "QueueFull": "offramp.errors",
     "Request": "offramp.engine.sequence",
     "Sampling": "offramp.engine.sequence",
     "Text": "offramp.text",

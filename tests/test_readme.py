@@ -64,6 +64,12 @@ def test_shell_lines_with_your_own_checkpoints_are_understood(
     assert "path/to/model" in capsys.readouterr().err
 
 
+def test_the_loop_is_the_one_that_runs() -> None:
+    [shown] = re.findall(r"```python\n(def _segment.*?)```", README, re.DOTALL)
+    source = (ROOT / "offramp/engine/decode.py").read_text(encoding="utf-8")
+    assert shown.split(":\n", 1)[1] in source
+
+
 def test_files_that_are_pointed_to_exist() -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL))
     assert targets and not [target for target in targets if not (ROOT / target).exists()]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from offramp.cli.harmless import harmless
 from offramp.cli.options import Choosing, Leaving, Reply, Where
-from offramp.cli.streaming import Display, JsonLines, ShadedText, show
+from offramp.cli.streaming import Display, JsonLines, ShadedText, Summary, show
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
@@ -24,8 +24,43 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
     """Load, generate, show. Raises the library's errors."""
     sampling = Sampling(**asdict(choosing))
     checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
-    request = Request(
-        prompt=encode(checkpoint, prompt, reply.chat),
+    request = request_for(checkpoint, encode(checkpoint, prompt, reply.chat), reply, leaving, sampling)
+    use_threads(checkpoint.model)
+    engine = Engine(
+        *(checkpoint.model, checkpoint.exits, checkpoint.text),
+        max_len=len(request.prompt) + reply.max_tokens,
+        tier=reply.tier,
+        drafts=leaving.drafts,
+        progress=say,
+    )
+    events = engine.stream(request)
+    if remark := remark_on(checkpoint, model, leaving):
+        say(remark)  # before the first token, in a pipe too
+    blocks = checkpoint.model.config.num_blocks
+    shown = show(events, display_for(checkpoint, reply.json), blocks, engine.tier.name)
+    if shown.finish == "nan":
+        raise OfframpError(
+            f"the model's logits after {shown.tokens} tokens are not numbers, so the reply ends there. Its weights "
+            "may overflow in this format: try --dtype f32."
+        )
+    if undrafted(checkpoint, leaving, shown):
+        say(
+            "nothing was drafted: no exit was sure enough, or drafts would not pay here (--drafts 8 tries them)."
+        )
+
+
+def undrafted(checkpoint: Checkpoint, leaving: Leaving, shown: Summary) -> bool:
+    """Whether a reader who expected shades should be told why there are none."""
+    expected = checkpoint.exits is not None and leaving.propagation == "verify" and shown.tokens > 1
+    return expected and leaving.drafts == "auto" and shown.accepted is None
+
+
+def request_for(
+    checkpoint: Checkpoint, prompt: tuple[int, ...], reply: Reply, leaving: Leaving, sampling: Sampling
+) -> Request:
+    """What the options ask of a prompt's tokens."""
+    return Request(
+        prompt=prompt,
         propagation=leaving.propagation,
         policy=leaving.policy,
         thresholds=thresholds(checkpoint, leaving),
@@ -34,19 +69,11 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
         max_tokens=reply.max_tokens,
         stop=reply.stop,
     )
-    use_threads(checkpoint.model)
-    room = len(request.prompt) + reply.max_tokens
-    engine = Engine(checkpoint.model, checkpoint.exits, checkpoint.text, max_len=room, tier=reply.tier)
-    events = engine.stream(request)
-    if remark := remark_on(checkpoint, model, leaving):
-        print(harmless(remark), file=sys.stderr, flush=True)  # before the first token, in a pipe too
-    blocks = checkpoint.model.config.num_blocks
-    shown = show(events, display_for(checkpoint, reply.json), blocks, engine.tier.name)
-    if shown.finish == "nan":
-        raise OfframpError(
-            f"the model's logits after {shown.tokens} tokens are not numbers, so the reply ends there. Its weights "
-            "may overflow in this format: try --dtype f32."
-        )
+
+
+def say(line: str) -> None:
+    """To stderr."""
+    print(harmless(line), file=sys.stderr, flush=True)
 
 
 def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving) -> str:

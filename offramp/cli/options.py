@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter, Token
@@ -46,6 +48,16 @@ def _first_line(module: str) -> str:
     return documented[0].partition("\n")[0] if documented else "a rule of its own."
 
 
+def _bytes(_: type[Any], tokens: Sequence[Token]) -> int:
+    """A converter of 2GB, 512M, 1000000: units are powers of 1,024."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", tokens[0].value.upper())
+    if not found:
+        raise ValueError("give a number of bytes, like 2GB or 512MB")
+    number, unit = found.groups()
+    return int(float(number) * 1024 ** " KMGT".index(unit or " "))
+
+
+Size = Annotated[int | None, Parameter(converter=_bytes, n_tokens=1)]
 Integers = Annotated[tuple[int, ...] | None, Parameter(converter=_numbers(int), n_tokens=1)]
 Floats = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers(float), n_tokens=1)]
 
@@ -111,6 +123,9 @@ class Leaving:
         Only the exits after these blocks: 4,8. Untrained ones sit there.
     run_max
         Most tokens that may leave in a row.
+    drafts
+        How many tokens may leave before a deep pass takes them all: a count, or auto: what is fastest here, from
+        timings measured once and kept. It changes no text under verify, and no reply at all elsewhere.
     """
 
     exits: str | None = None
@@ -128,6 +143,7 @@ class Leaving:
         ),
     ] = None
     run_max: int = 8
+    drafts: Literal["auto"] | int = "auto"
 
 
 @Parameter(name="*", group=Group("Choosing tokens", sort_key=20))
@@ -160,6 +176,52 @@ class Choosing:
     seed: int = 0
     repetition_penalty: float = 1.0
     penalty_window: int = 64
+
+
+@Parameter(name="*", group=Group("Many prompts", sort_key=7))
+@dataclass(frozen=True)
+class Many:
+    """Prompts from a file, replies into another.
+
+    Parameters
+    ----------
+    input
+        One JSON object a line: "prompt" (text), "tokens" (ids) or "messages" (a chat); if you like "id", and
+        max_tokens, stop, or any option of choosing tokens (top_k, ...) for this line alone.
+    output
+        One JSON object a line, in the order of the input: index, id, text, tokens, finish, depth (the mean), or an
+        error; and a key by which the same command knows what it need not do again: after an interruption it goes on
+        where the file ends. With other prompts or settings it does not touch the file.
+    slots
+        Prompts running at a time. [default: as many as fit --memory, at most 16]
+    memory
+        What their state may take, like 2GB. [default: half of what is free]
+    max_len
+        Tokens of a prompt and its reply together. [default: the model's context, at most 4,096]
+    """
+
+    input: Path | None = None
+    output: Path | None = None
+    slots: int | None = None
+    memory: Size = None
+    max_len: int | None = None
+
+    def check(self, prompt: str | None, json: bool) -> None:
+        """Raises UsageError for options that do not go together."""
+        if self.input is None:
+            given = [name for name, value in vars(self).items() if value is not None]
+            if given:
+                raise UsageError(
+                    f"--{given[0].replace('_', '-')} belongs to many prompts: give --input FILE."
+                )
+        elif self.output is None:
+            raise UsageError("--input needs --output FILE: where the replies go.")
+        elif prompt is not None:
+            raise UsageError("a prompt and --input: give one of the two.")
+        elif json:
+            raise UsageError(
+                "--json shows one reply; with --input every reply is a line of JSON in --output."
+            )
 
 
 def prompt_from(given: str | None) -> str:

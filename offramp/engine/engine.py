@@ -234,11 +234,11 @@ class Engine:
 
 
 def _controller(drafts: int | str, frontier: Frontier, progress: Callable[[str], None] | None) -> Controller:
-    if isinstance(drafts, int):
+    if drafts == "auto":
+        return measured(frontier, progress)
+    if isinstance(drafts, int) and 0 <= drafts < RUN_LIMIT:
         return Fixed(drafts)
-    if drafts != "auto":
-        raise UsageError(f'drafts is {drafts!r}; it must be a count or "auto".')
-    return measured(frontier, progress)
+    raise UsageError(f'drafts is {drafts!r}; it must be a count from 0 to {RUN_LIMIT - 1}, or "auto".')
 
 
 def fold(events: Sequence[TokenEvent]) -> Generation:

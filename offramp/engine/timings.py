@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -23,7 +24,6 @@ from typing import Any
 
 import torch
 
-from offramp import __version__
 from offramp.errors import OfframpError
 from offramp.exits.base import Exit
 from offramp.files import SMALL, read_json, write_whole
@@ -80,16 +80,22 @@ class Timings:
     draft: Curve = FREE
 
 
-def measure(run: Callable[[int], None], counts: Sequence[int], repeats: int) -> Curve:
+def measure(run: Callable[[int], None], counts: Sequence[int], repeats: int, budget: float = 2.0) -> Curve:
     """The median of `repeats` runs for each count of tokens, after one that warms up.
 
-    The counts take turns: a machine that is busy for a moment disturbs all of them a little, none of them much.
+    The counts, rising, take turns: a machine that is busy for a moment disturbs all of them a little, none of them
+    much. Once `budget` seconds are spent no larger count is tried, but two are; after as many again no run is repeated.
     """
+    start, tried = perf_counter(), list[int]()
     for count in counts:
-        run(count)
-    rounds = [[_seconds(run, count) for count in counts] for _ in range(repeats)]
+        if len(tried) < 2 or perf_counter() - start < budget:
+            run(count)
+            tried.append(count)
+    rounds = [[_seconds(run, count) for count in tried]]
+    while len(rounds) < repeats and perf_counter() - start < 2 * budget:
+        rounds.append([_seconds(run, count) for count in tried])
     return Curve(
-        tuple((count, median(taken)) for count, taken in zip(counts, zip(*rounds, strict=True), strict=True))
+        tuple((count, median(taken)) for count, taken in zip(tried, zip(*rounds, strict=True), strict=True))
     )
 
 
@@ -108,7 +114,7 @@ def timings_key(model: Model, exits: Iterable[Exit], bucket: int, slots: int) ->
     weight = next(model.parameters())
     facts = (
         *(_processor(), _cores(), _device(weight.device)),
-        *(torch.__version__, torch.get_num_threads(), __version__),
+        *(torch.__version__, torch.get_num_threads(), version("offramp")),
         *(likeness(model), [(exit.after, likeness(exit)) for exit in exits]),
         *(bucket, slots),
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from offramp.mixers.base import CELL, RUN_LIMIT, State
-from offramp.ops.attention_cached import TILE, Cache, Chunk, first_read
+from offramp.ops.attention_cached import TILE, Cache, Chunk, first_read, places
 from offramp.ops.rope import rotate
 
 Turns = tuple[Tensor, Tensor] | None
@@ -112,8 +112,7 @@ class AttentionState(State):
         if len(chunks) == 1:
             self.write(chunks[0], k_NGK, v_NGK)
             return
-        tokens = [(c.slot, c.place + t, c.position + t) for c in chunks for t in range(c.n)]
-        slot_N, place_N, pos_N = torch.tensor(tokens, device=self.pos.device).unbind(1)
+        slot_N, place_N, pos_N = places(chunks, self.pos.device)
         self.k[slot_N, :, :, place_N], self.v[slot_N, :, place_N] = k_NGK, v_NGK
         self.pos[slot_N, place_N] = pos_N
 
@@ -138,9 +137,8 @@ class AttentionState(State):
         if len(chunks) == 1:
             there = slice(chunks[0].position, chunks[0].position + chunks[0].n)
             return self.cos[there], self.sin[there]
-        positions = [c.position + t for c in chunks for t in range(c.n)]
-        pos_N = torch.tensor(positions, device=self.cos.device)
-        return self.cos[pos_N], self.sin[pos_N]
+        pos_N = places(chunks, self.cos.device).position
+        return self.cos.index_select(0, pos_N), self.sin.index_select(0, pos_N)
 
     def carry(self, slot: int, entry: int, count: int) -> tuple[Tensor, Tensor]:
         """One entry as it would stand at the next `count` positions: its key rotated by the whole distance."""

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -56,18 +58,49 @@ def first_read(entry: int, window: int | None) -> int:
     return 0 if window is None else max(0, entry - window + 1) // TILE * TILE
 
 
+class Places(NamedTuple):
+    """Of each packed token: its slot, the place of its entry there, and its position, `[N]` each."""
+
+    slot: Tensor
+    entry: Tensor
+    position: Tensor
+
+
+def places(chunks: Sequence[Chunk], device: torch.device) -> Places:
+    """Where the chunks' tokens are."""
+    return _places(tuple(chunks), device, torch.is_inference_mode_enabled())
+
+
+# What follows from the chunks alone is made once for all blocks of a segment, which ask for it one after the other.
+# A tensor made in inference mode cannot serve outside of it.
+MEMO = lru_cache(maxsize=8)
+
+
+@MEMO
+def _places(chunks: tuple[Chunk, ...], device: torch.device, inference: bool) -> Places:
+    tokens = [(c.slot, c.place + t, c.position + t) for c in chunks for t in range(c.n)]
+    return Places(*torch.tensor(tokens, device=device).T.contiguous())
+
+
 def attend_cached(q_NHK: Tensor, cache: Cache, chunks: Sequence[Chunk], window: int | None) -> Tensor:
     """`[N, H, K]`: each query sees the entries of its slot up to its own, which is written already.
 
     chunks: where the queries' own entries are, slots ascending. A slot's memory is whole tiles and begins with an
     entry whose number is that of a tile's first.
     """
-    runs = [_Run(q_NHK, cache, near, window) for near in _neighbours(chunks)]
-    queries = q_NHK.split([run.queries for run in runs])
-    out_NHK = torch.cat([run.attend(q) for run, q in zip(runs, queries, strict=True)])
+    share = q_NHK.shape[1] // cache.k.shape[1]
+    inference = torch.is_inference_mode_enabled()
+    layouts = _layouts(tuple(chunks), window, share, q_NHK.device, inference)
+    runs = [_Run(layout, cache, window) for layout in layouts]
+    queries = q_NHK.split([layout.queries for layout in layouts])
+    out_NHK = _joined([run.attend(q) for run, q in zip(runs, queries, strict=True)])
     if math.isnan(out_NHK.sum()):  # a row's own, or from entries that it does not see
-        out_NHK = torch.cat([run.attend(q, clean=True) for run, q in zip(runs, queries, strict=True)])
+        out_NHK = _joined([run.attend(q, clean=True) for run, q in zip(runs, queries, strict=True)])
     return out_NHK
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def attend_one(q_HK: Tensor, cache: Cache, chunk: Chunk, window: int | None) -> Tensor:
@@ -93,62 +126,108 @@ def _neighbours(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     yield chunks[start:]
 
 
-class _Run:
+@dataclass(frozen=True)
+class _Layout:
     """The rows of neighbouring slots. Every slot has T queries: a shorter row repeats its last, an idle slot the first
-    row's, and what they give is dropped."""
+    row's, and what they give is dropped.
 
-    def __init__(self, like: Tensor, cache: Cache, chunks: Sequence[Chunk], window: int | None) -> None:
-        self.queries = sum(chunk.n for chunk in chunks)
-        self.groups = cache.k.shape[1]
-        self.share = like.shape[1] // self.groups
-        self.tokens = max(max(chunk.n for chunk in chunks), 2 if self.share == 1 else 1)  # M is at least 2
-        first, last = chunks[0].slot, chunks[-1].slot
-        lo = min(first_read(chunk.place, window) for chunk in chunks)
-        hi = -(-max(chunk.place + chunk.n for chunk in chunks) // TILE) * TILE
-        slots, entries = slice(first, last + 1), slice(lo, hi)
-        self.k_BKL = cache.k[slots, :, :, entries].flatten(0, 1)
-        self.v_BLK = cache.v[slots, :, entries].flatten(0, 1)
-        self.of_query, self.kept, own_RT, pos_RT = self._tables(chunks, like.device)
-        # Without a window all queries see what lies before the first of their own entries.
-        self.before = 0 if window is not None else min(chunk.place for chunk in chunks)
-        numbers_L = torch.arange(lo + self.before, hi, device=like.device)
-        self.unseen_RTL = numbers_L > own_RT[..., None]
+    queries: packed ones · of_query: which of them stands at each of the R * T places, None where they stand as they
+    are · kept: which places hold the packed queries · unseen_RTL: of the entries from number `before` on, which a
+    query does not see because they are later; those before it all queries see, unless there is a window.
+    """
+
+    queries: int
+    tokens: int
+    share: int
+    slots: slice
+    entries: slice
+    before: int
+    of_query: Tensor | None
+    kept: Tensor | None
+    pos_RT: Tensor
+    unseen_RTL: Tensor
+
+
+@MEMO
+def _layouts(
+    chunks: tuple[Chunk, ...], window: int | None, share: int, device: torch.device, inference: bool
+) -> list[_Layout]:
+    return [_layout(near, window, share, device) for near in _neighbours(chunks)]
+
+
+def _layout(chunks: Sequence[Chunk], window: int | None, share: int, device: torch.device) -> _Layout:
+    tokens = max(max(chunk.n for chunk in chunks), 2 if share == 1 else 1)  # M is at least 2
+    lo = min(first_read(chunk.place, window) for chunk in chunks)
+    hi = -(-max(chunk.place + chunk.n for chunk in chunks) // TILE) * TILE
+    before = 0 if window is not None else min(chunk.place for chunk in chunks) - lo
+    of_query, kept, own_RT, pos_RT = _tables(chunks, tokens, device)
+    straight = len(kept) == len(of_query)
+    return _Layout(
+        queries=len(kept),
+        tokens=tokens,
+        share=share,
+        slots=slice(chunks[0].slot, chunks[-1].slot + 1),
+        entries=slice(lo, hi),
+        before=before,
+        of_query=None if straight else of_query,
+        kept=None if straight else kept,
+        pos_RT=pos_RT,
+        unseen_RTL=torch.arange(lo + before, hi, device=device) > own_RT[..., None],
+    )
+
+
+def _tables(
+    chunks: Sequence[Chunk], tokens: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which of the packed queries stands at each of the R * T places, which places hold the packed queries, and
+    their own entries and positions `[R, T]`."""
+    first, start = chunks[0].slot, 0
+    of_query, kept, own, pos = ([0] * tokens * (chunks[-1].slot + 1 - first) for _ in range(4))
+    for slot, n, place, position in chunks:
+        base = (slot - first) * tokens
+        for t in range(tokens):
+            past = min(t, n - 1)
+            of_query[base + t] = start + past
+            own[base + t], pos[base + t] = place + past, position + past
+        kept[start : start + n] = range(base, base + n)
+        start += n
+    table = torch.tensor([of_query, kept, own, pos], device=device)
+    own_RT, pos_RT = table[2:].unflatten(1, (-1, tokens))
+    return table[0], table[1, :start], own_RT, pos_RT
+
+
+class _Run:
+    """A layout over the memory of its slots."""
+
+    def __init__(self, layout: _Layout, cache: Cache, window: int | None) -> None:
+        self.layout, self.groups = layout, cache.k.shape[1]
+        self.k_BKL = cache.k[layout.slots, :, :, layout.entries].flatten(0, 1)
+        self.v_BLK = cache.v[layout.slots, :, layout.entries].flatten(0, 1)
+        self.unseen_RTL = layout.unseen_RTL
         if window is not None:
-            self.unseen_RTL |= pos_RT[..., None] - cache.pos[slots, None, entries] >= window
-
-    def _tables(self, chunks: Sequence[Chunk], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Which of the packed queries stands at each of the R * T places, which places hold the packed queries, and
-        their own entries and positions `[R, T]`."""
-        first, start = chunks[0].slot, 0
-        of_query, kept, own, pos = ([0] * self.tokens * (chunks[-1].slot + 1 - first) for _ in range(4))
-        for slot, n, place, position in chunks:
-            base = (slot - first) * self.tokens
-            for t in range(self.tokens):
-                past = min(t, n - 1)
-                of_query[base + t] = start + past
-                own[base + t], pos[base + t] = place + past, position + past
-            kept[start : start + n] = range(base, base + n)
-            start += n
-        table = torch.tensor([of_query, kept, own, pos], device=device)
-        own_RT, pos_RT = table[2:].unflatten(1, (-1, self.tokens))
-        return table[0], table[1, :start], own_RT, pos_RT
+            pos_R1L = cache.pos[layout.slots, None, layout.entries]
+            self.unseen_RTL = self.unseen_RTL | (layout.pos_RT[..., None] - pos_R1L >= window)
 
     def attend(self, q_NHK: Tensor, clean: bool = False) -> Tensor:
         """`[N, H, K]`. clean: values that a query does not see are replaced by zeros, instead of being left out by
         their weight."""
-        q_PHK = (q_NHK * q_NHK.shape[-1] ** -0.5)[self.of_query]
-        q_RTGJK = q_PHK.view(-1, self.tokens, self.groups, self.share, q_NHK.shape[-1])
+        layout, q_PHK = self.layout, q_NHK * q_NHK.shape[-1] ** -0.5
+        if layout.of_query is not None:
+            q_PHK = q_PHK.index_select(0, layout.of_query)
+        q_RTGJK = q_PHK.view(-1, layout.tokens, self.groups, layout.share, q_NHK.shape[-1])
         scores_BML = q_RTGJK.transpose(1, 2).flatten(0, 1).flatten(1, 2) @ self.k_BKL
-        self._by_row(scores_BML[..., self.before :]).masked_fill_(
+        self._by_row(scores_BML[..., layout.before :]).masked_fill_(
             self.unseen_RTL[:, None, :, None], -torch.inf
         )
         weights_BML = _softmax(scores_BML)
         out_BMK = self._mix_clean(weights_BML) if clean else _by_tiles(weights_BML, self.v_BLK)
-        return self._by_row(out_BMK).transpose(1, 2).flatten(0, 1).flatten(1, 2)[self.kept]
+        out_PHK = self._by_row(out_BMK).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+        return out_PHK if layout.kept is None else out_PHK.index_select(0, layout.kept)
 
     def _by_row(self, x_BMK: Tensor) -> Tensor:
         """`[R, G, T, J, K]`, the same memory."""
-        return x_BMK.unflatten(1, (self.tokens, self.share)).unflatten(0, (-1, self.groups))
+        layout = self.layout
+        return x_BMK.unflatten(1, (layout.tokens, layout.share)).unflatten(0, (-1, self.groups))
 
     def _mix_clean(self, weights_BML: Tensor) -> Tensor:
         """Query by query, each with the values it sees, in products of the same shape."""
@@ -156,7 +235,7 @@ class _Run:
         for t, unseen_RL in enumerate(self.unseen_RTL.unbind(1)):
             unseen_BL = unseen_RL.repeat_interleave(self.groups, 0)
             v_BLK = self.v_BLK.clone()
-            v_BLK[:, self.before :].masked_fill_(unseen_BL[..., None], 0)
+            v_BLK[:, self.layout.before :].masked_fill_(unseen_BL[..., None], 0)
             parts.append(self._by_row(_by_tiles(weights_BML, v_BLK))[:, :, t])
         return torch.stack(parts, 2).flatten(2, 3).flatten(0, 1)
 

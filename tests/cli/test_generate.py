@@ -105,6 +105,17 @@ def test_verify_prints_the_full_model_s_text(run: Any, checkpoint: Path) -> None
     assert "has no exits" not in full.err, "it has some, and was told not to use them"
 
 
+def test_drafts_may_be_counted_or_forbidden(run: Any, checkpoint: Path) -> None:
+    """The text is the same; without drafts every token is the last block's, and auto says why there are none."""
+    options = ("generate", checkpoint, "hello", *FEW, "--policy", "always")
+    some, none = run(*options, "--drafts", "8"), run(*options, "--drafts", "0")
+    assert some.out == none.out and some.code == none.code == 0
+    assert "drafts accepted" in some.err and "drafts accepted" not in none.err and "nothing" not in none.err
+    never = run("generate", checkpoint, "hello", *FEW, "--policy", "never")
+    assert "nothing was drafted: no exit was sure enough" in never.err
+    assert run(*options, "--drafts", "many").code == 2
+
+
 def test_a_model_without_exits_says_how_to_train_them(run: Any, bare_checkpoint: Path) -> None:
     result = run("generate", bare_checkpoint, "hello", *FEW)
     assert result.code == 0
@@ -125,7 +136,8 @@ def test_remark_text_and_summary_come_in_this_order(checkpoint: Path) -> None:
         "skip",
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
-    remark, *text, legend, summary = done.stdout.removesuffix("\n").split("\n")
+    told = [line for line in done.stdout.removesuffix("\n").split("\n") if not line.startswith("measuring")]
+    remark, *text, legend, summary = told
     assert remark.startswith("note: ") and legend.startswith("left after") and "6 tokens" in summary
     assert text, "the reply has lines of its own"
 
@@ -221,6 +233,7 @@ def events() -> list[TokenEvent]:
             gate=0.9,
             drafted=depths[i] < 4,
             logprob=-1.0,
+            best=i,
             index=i,
             finish="eos" if i == 2 else None,
             stats=last if i == 2 else None,

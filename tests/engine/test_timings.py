@@ -80,8 +80,24 @@ def test_measure_takes_the_median_after_a_warm_up(monkeypatch: pytest.MonkeyPatc
         runs[count] += 1
         now += 100 if runs[count] in (1, 3) else runs[count] + count / 4
 
-    assert measure(run, [1, 20], repeats=3) == Curve(((1, 4.25), (20, 9.0)))
+    assert measure(run, [1, 20], repeats=3, budget=1e9) == Curve(((1, 4.25), (20, 9.0)))
     assert runs == {1: 4, 20: 4}
+
+
+def test_measure_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large counts of a slow model are not tried, and few runs are repeated; two counts are always measured."""
+    runs: Counter[int] = Counter()
+    now = 0.0
+    monkeypatch.setattr(cache, "perf_counter", lambda: now)
+
+    def run(count: int) -> None:
+        nonlocal now
+        runs[count] += 1
+        now += count
+
+    assert measure(run, [1, 2, 4, 8, 16], repeats=5, budget=6.0) == Curve(((1, 1.0), (2, 2.0), (4, 4.0)))
+    assert runs == {1: 2, 2: 2, 4: 2}
+    assert measure(run, [10, 20, 40], repeats=5, budget=1.0) == Curve(((10, 10.0), (20, 20.0)))
 
 
 # ---- the cache
@@ -239,9 +255,9 @@ def test_the_key_is_of_what_timings_depend_on(monkeypatch: pytest.MonkeyPatch) -
         timings_key(case.model, case.exits, bucket=16, slots=5),
         timings_key(again.model.to(torch.bfloat16), case.exits, bucket=16, slots=4),
     ]
-    for name, value in (("_processor", "abacus"), ("_cores", 77), ("__version__", "0")):
+    for name, value in (("_processor", "abacus"), ("_cores", 77), ("version", "0")):
         with monkeypatch.context() as patch:
-            patch.setattr(cache, name, value if name == "__version__" else lambda *_, value=value: value)
+            patch.setattr(cache, name, lambda *_, value=value: value)
             others.append(timings_key(case.model, case.exits, bucket=16, slots=4))
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 99)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from offramp.cli.options import Choosing, Leaving, Reply, Where, prompt_from
+from offramp.cli.options import Choosing, Leaving, Many, Reply, Where, prompt_from
 
 
 def generate(
@@ -15,11 +15,12 @@ def generate(
     /,
     *,
     reply: Reply | None = None,
+    many: Many | None = None,
     leaving: Leaving | None = None,
     choosing: Choosing | None = None,
     where: Where | None = None,
-) -> None:
-    """Generate text, each token shaded by how deep it went.
+) -> int:
+    """Generate text, each token shaded by how deep it went; or replies to a file of prompts.
 
     Parameters
     ----------
@@ -28,7 +29,15 @@ def generate(
     prompt
         Where it is - or missing, stdin.
     """
-    written = prompt_from(prompt)
-    from offramp.cli.generation import run
+    asked, options = many or Many(), (leaving or Leaving(), choosing or Choosing(), where or Where())
+    reply = reply or Reply()
+    asked.check(prompt, reply.json)
+    if asked.input is not None:
+        from offramp.cli import bulk
 
-    run(model, written, reply or Reply(), leaving or Leaving(), choosing or Choosing(), where or Where())
+        return bulk.run(model, asked, reply, *options)
+    written = prompt_from(prompt)
+    from offramp.cli import generation
+
+    generation.run(model, written, reply, *options)
+    return 0

@@ -1,0 +1,100 @@
+"""`offramp generate MODEL --input FILE --output FILE`: a file of prompts through one engine, a line a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from offramp.cli.bulk_output import Kept, Output, settings_digest
+from offramp.cli.bulk_progress import Tally, bulk_bar
+from offramp.cli.bulk_prompts import Reader, Task, count_lines, read_lines
+from offramp.cli.bulk_replies import answers
+from offramp.cli.failures import FAILED, INTERRUPTED
+from offramp.cli.generation import remark_on, request_for, say
+from offramp.cli.options import Choosing, Leaving, Many, Reply, Where
+from offramp.cli.threads import use_threads
+from offramp.engine.admission import check_counts
+from offramp.engine.engine import DEFAULT_MAX_LEN, Engine
+from offramp.engine.load import Checkpoint
+from offramp.engine.memory import slots_within
+from offramp.engine.sequence import Sampling, TokenEvent
+from offramp.errors import UsageError
+from offramp.zoo.bundled import load
+
+MOST_SLOTS = 16
+"""When nobody says how many: more rows at a time gain little on a CPU."""
+
+
+def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosing, where: Where) -> int:
+    """Generate what is not in the output yet; the exit code. Raises the library's errors.
+
+    A line that cannot be served has its error in the output, and makes the exit code 1 in the end.
+    """
+    assert many.input is not None and many.output is not None
+    if many.output.exists() and many.output.samefile(many.input):
+        raise UsageError("--output is the --input; name another file.")
+    sampling, total = Sampling(**asdict(choosing)), count_lines(many.input)
+    checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
+    base = request_for(checkpoint, (0,), reply, leaving, sampling)
+    max_len = _max_len(checkpoint, many)
+    more = {"chat": reply.chat, "tier": reply.tier, "dtype": where.dtype, "max_len": max_len}
+    output = Output(many.output, settings_digest(checkpoint, base, **more))
+    with many.input.open("rb") as file:
+        lines = read_lines(file)
+        kept = output.kept(lines)  # before anything that takes time
+        use_threads(checkpoint.model)
+        engine = _engine(checkpoint, max_len, many, reply, leaving)
+        engine.admission.check(base)  # what no line could be served with is said at once
+        if remark := remark_on(checkpoint, model, leaving):
+            say(remark)
+        reader = Reader(checkpoint, base, reply.chat, engine.admission.check)
+        tally = Tally(total, kept.lines, kept.lines, kept.errors, checkpoint.model.config.num_blocks)
+        return _write(engine, map(reader.task, lines), output, kept, tally)
+
+
+def _max_len(checkpoint: Checkpoint, many: Many) -> int:
+    """Tokens of a slot. Raises UsageError for none."""
+    wanted = DEFAULT_MAX_LEN if many.max_len is None else many.max_len
+    check_counts(max_len=wanted)
+    return min(wanted, checkpoint.model.config.context_length)
+
+
+def _engine(checkpoint: Checkpoint, max_len: int, many: Many, reply: Reply, leaving: Leaving) -> Engine:
+    slots = many.slots
+    if slots is None:
+        fit = slots_within(checkpoint.model, tuple(checkpoint.exits or ()), max_len, many.memory)
+        slots = min(MOST_SLOTS, fit)
+    return Engine(
+        *(checkpoint.model, checkpoint.exits, checkpoint.text),
+        slots=slots,
+        max_len=max_len,
+        memory=many.memory,
+        tier=reply.tier,
+        drafts=leaving.drafts,
+        progress=say,
+    )
+
+
+def _write(engine: Engine, tasks: Iterator[Task], output: Output, kept: Kept, tally: Tally) -> int:
+    """Write answers as they come, and say in the end what there is."""
+    try:
+        with bulk_bar(tally) as show:
+
+            def seen(events: Sequence[TokenEvent]) -> None:
+                tally.count(events)
+                show()
+
+            for answer in output.write(kept, answers(engine, tasks, seen)):
+                tally.lines += 1
+                tally.errors += "error" in answer
+    except KeyboardInterrupt:
+        say(f"interrupted: {_there(tally, output.path)}; the same command goes on from there")
+        return INTERRUPTED
+    say(f"{_there(tally, output.path)} · {tally.speed()}" if tally.tokens else _there(tally, output.path))
+    return FAILED if tally.errors else 0
+
+
+def _there(tally: Tally, path: Path) -> str:
+    errors = f" (errors: {tally.errors})" if tally.errors else ""
+    return f"{tally.lines} of {tally.total} lines are in {path}{errors}"
