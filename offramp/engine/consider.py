@@ -28,7 +28,8 @@ def consider(
     exit = _Exit(frontier, s, rows, passed)
     gates = passed.gate_R.tolist()
     free = {i for i, row in enumerate(rows) if drafting or not row.propagation.judged}
-    asked = [i for i, gate in enumerate(gates) if gate == gate]
+    # Behind the first exit a row that does not stay is drained: its newest token is not here.
+    asked = [i for i, gate in enumerate(gates) if gate == gate and (s == 0 or rows[i].stays)]
     wishes = [i for group in alike(asked, lambda i: id(rows[i].policy)) for i in exit.ask(group, free)]
     leaving = exit.look(sorted(wishes))
     frontier.unpeek(s, [rows[i].slot for i in exit.seen if i not in leaving])

@@ -2,9 +2,10 @@
 
 Nothing is declared: every verb of every part runs once on the meta device, where tensors have shapes and no numbers,
 and is watched. So a new mixer, gate, bridge or block has its true cost the moment it exists, and what `advance` leaves
-out is left out. Padding is not counted: it is the exact tier's, not the method's. Nor is the embedding's one row.
+out is left out. Neither padding nor the whole tiles of entries that attention reads in company are counted: they are
+the exact tier's, not the method's. Nor is the embedding's one row.
 
-Shapes: R rows, T tokens, D width.
+Shapes: R rows, T tokens, N packed tokens, D width.
 """
 
 from __future__ import annotations
@@ -79,25 +80,23 @@ def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Co
 
     The run of an exit, its gate and its bridge together, stands under its gate.
     """
-    embedded_11D = model.embed(torch.zeros(1, 1, dtype=torch.long, device=next(model.parameters()).device))
-    x_11D = torch.empty_like(embedded_11D, device="meta")
+    embedded_ND = model.embed(torch.zeros(1, dtype=torch.long, device=next(model.parameters()).device))
+    x_ND = torch.empty_like(embedded_ND, device="meta")
     known: dict[str, dict[str, Cost]] = {}
 
     def of(module: Any, watch: Callable[[Any, Tensor, int], dict[str, Cost]]) -> dict[str, Cost]:
         """Equal blocks are watched once."""
         key = likeness(module)
         if key not in known:
-            known[key] = watch(_on_meta(module), x_11D, context)
+            known[key] = watch(_on_meta(module), x_ND, context)
         return known[key]
 
     costs = {f"blocks.{i}": of(block, _block_verbs) for i, block in enumerate(model.blocks)}
     for i, exit in enumerate(exits):
         meta = _on_meta(exit)
-        costs[f"exits.{i}.gate"] = of(exit.gate, _verbs) | _run(
-            meta, (meta.gate, meta.bridge), x_11D, context
-        )
+        costs[f"exits.{i}.gate"] = of(exit.gate, _verbs) | _run(meta, (meta.gate, meta.bridge), x_ND, context)
         costs[f"exits.{i}.bridge"] = of(exit.bridge, _verbs)
-    costs["head"] = {"run": _watched(lambda h: h.head(h.norm(x_11D)), _on_meta(_Top(model)))}
+    costs["head"] = {"run": _watched(lambda h: h.head(h.norm(x_ND)), _on_meta(_Top(model)))}
     return costs
 
 
@@ -109,27 +108,27 @@ class _Top(nn.Module):
         self.norm, self.head = model.norm, model.head
 
 
-def _block_verbs(block: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
-    return _run(block, (block,), x_11D, context) | _verbs(block, x_11D, context)
+def _block_verbs(block: Any, x_ND: Tensor, context: int) -> dict[str, Cost]:
+    return _run(block, (block,), x_ND, context) | _verbs(block, x_ND, context)
 
 
-def _run(module: Any, parts: Sequence[Any], x_11D: Tensor, context: int) -> dict[str, Cost]:
+def _run(module: Any, parts: Sequence[Any], x_ND: Tensor, context: int) -> dict[str, Cost]:
     """One token's run of a block, or of an exit: its gate and its bridge, which may share what they read.
 
     parts: those of the module that have a state each.
     """
-    states = [_after(context, part, x_11D) for part in parts]
-    return {"run": _watched(lambda m: m(x_11D, *states, [0], [1]), module, *states)}
+    states = [_after(context, part, x_ND) for part in parts]
+    return {"run": _watched(lambda m: m(x_ND, *states, [0], [1]), module, *states)}
 
 
-def _verbs(module: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
+def _verbs(module: Any, x_ND: Tensor, context: int) -> dict[str, Cost]:
     """A block's, gate's or bridge's cost of one token in each verb that `propagation.base.Part` counts, but "run"."""
     mixer: Mixer = module.mixer
-    state = _after(context, module, x_11D)
-    found = {"advance": _watched(lambda m: m.advance(x_11D, state, [0], [1]), module, state)}
+    state = _after(context, module, x_ND)
+    found = {"advance": _watched(lambda m: m.advance(x_ND, state, [0], [1]), module, state)}
     if mixer.entry_kind is not None:
         source = copy.deepcopy(state)
-        module.advance(x_11D, source, [0], [1])
+        module.advance(x_ND, source, [0], [1])
         found["copy_entries"] = _watched(
             lambda m: m.mixer.copy_entries(state, [0], [1], source), module, state, source
         )
@@ -137,13 +136,13 @@ def _verbs(module: Any, x_11D: Tensor, context: int) -> dict[str, Cost]:
     return found
 
 
-def _after(context: int, module: Any, x_11D: Tensor) -> State:
+def _after(context: int, module: Any, x_ND: Tensor) -> State:
     """A slot's state after so many tokens, in cells as the engine runs prompts. Without entries it stays one size."""
     state = module.mixer.init_state(1, context + CELL)
     if module.mixer.entry_kind is None:
         return state
     for start in range(0, context, CELL):
-        module.prefill(x_11D.expand(1, min(CELL, context - start), -1), state, [0])
+        module.prefill(x_ND.expand(min(CELL, context - start), -1)[None], state, [0])
     return state
 
 
@@ -158,8 +157,13 @@ def _watched(verb: Callable[[Any], object], module: nn.Module, *states: State) -
     return watch.cost()
 
 
-_NEW = {getattr(torch.ops.aten, name) for name in ("new_zeros", "new_empty", "zeros_like", "empty_like")}
+_ATEN = torch.ops.aten
+_NEW = {_ATEN.new_zeros, _ATEN.new_empty, _ATEN.zeros_like, _ATEN.empty_like}
 """These ask a tensor for its type alone."""
+_TAKES = {_ATEN.index, _ATEN.index_select}
+"""These read of their first tensor what they return."""
+_PUTS = {_ATEN.index_copy_: 3, _ATEN.index_put_: 2}
+"""These write into their first tensor what this argument holds."""
 
 
 class _Watch(TorchDispatchMode):
@@ -175,15 +179,16 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func.is_view or func._overloadpacket in _NEW:
+        out, packet = func(*args, **(kwargs or {})), func._overloadpacket
+        if func.is_view or packet in _NEW:
             return out
+        picked = out if packet in _TAKES else args[_PUTS[packet]] if packet in _PUTS else None
         for tensor in _tensors([args, kwargs or {}]):
-            picked = out if func._overloadpacket is torch.ops.aten.index and tensor is args[0] else tensor
-            self.touched.add((_storage(tensor), int(tensor.storage_offset()), _bytes(picked)))
-        if func._overloadpacket in flop_registry:
-            self.flops += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
-        elif func._overloadpacket is torch.ops.aten.sum:
+            part = tensor if picked is None or tensor is not args[0] else picked
+            self.touched.add((_storage(tensor), int(tensor.storage_offset()), _bytes(part)))
+        if packet in flop_registry:
+            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        elif packet is _ATEN.sum:
             self.pointwise += args[0].numel()
         elif torch.Tag.pointwise in func.tags and isinstance(out, Tensor):
             self.pointwise += out.numel()

@@ -3,8 +3,6 @@
 Nothing is declared here either: the engine decodes with a silent model, whose parts compute nothing and are counted as
 the real ones are, once with a token that leaves and once without. What it did more, at what the parts cost, is that
 token's. So a new propagation has its cost the moment it exists.
-
-Shapes: R rows, T tokens, D width, r inner width.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request
+from offramp.engine.sequence import Generation, Request
 from offramp.errors import UsageError
 from offramp.evaluation.cost import Cost, Costs, part_costs, run_cost
 from offramp.exits.base import Bridge, Exit, Gate
@@ -32,8 +30,9 @@ from offramp.registry import names
 
 @dataclass(frozen=True)
 class Leaving:
-    """Costs of one token each. after: of a token that leaves there, under each propagation; None where the propagation
-    does not serve these blocks. full: of a token at full depth in a model without exits."""
+    """Costs of one token each. after: of a token that leaves there, under each propagation; None where none leaves
+    there, as drafts leave the first exit alone, and where the propagation does not serve these blocks. full: of a token
+    at full depth in a model without exits."""
 
     after: Mapping[int, Mapping[str, Cost | None]]
     full: Cost
@@ -48,7 +47,8 @@ def leaving_costs(model: Model, exits: Iterable[Exit], context: int = 0) -> Leav
     """
     exits = tuple(exits)
     costs = part_costs(model, exits, context)
-    full = _spent(_silent(model), costs, tokens=2) - _spent(_silent(model), costs, tokens=1)
+    plain = _silent(model)
+    full = run_cost(_reply(plain, 2).stats, costs) - run_cost(_reply(plain, 1).stats, costs)
     found = {exit.after: _at(_silent(model, exits, leave=i), costs) for i, exit in enumerate(exits)}
     return Leaving(found, full)
 
@@ -61,18 +61,18 @@ def _at(engine: Engine, costs: Costs) -> dict[str, Cost | None]:
 def _of(engine: Engine, costs: Costs, propagation: str) -> Cost | None:
     """A token that leaves and one that stays, less one that stays."""
     try:
-        both = _spent(engine, costs, tokens=3, propagation=propagation)
+        both = _reply(engine, 3, propagation)
     except UsageError:  # copy_block over blocks of several shapes
         return None
-    return both - _spent(engine, costs, tokens=2, propagation=propagation, policy="never")
+    if not (both.stats.drafts or any(event.depth < engine.frontier.depth(None) for event in both.events)):
+        return None
+    return run_cost(both.stats, costs) - run_cost(_reply(engine, 2, propagation, "never").stats, costs)
 
 
-def _spent(
-    engine: Engine, costs: Costs, tokens: int, propagation: str = "verify", policy: str = "gate"
-) -> Cost:
-    """Of a reply of so many tokens; the prompt gives the first, and of two that follow only one may leave."""
+def _reply(engine: Engine, tokens: int, propagation: str = "verify", policy: str = "gate") -> Generation:
+    """One of so many tokens; the prompt gives the first, and of two that follow only one may leave."""
     request = Request((0,), propagation, policy, run_max=1, max_tokens=tokens, ignore_eos=True)
-    return run_cost(engine.generate(request).stats, costs)
+    return engine.generate(request)
 
 
 def _silent(model: Model, exits: Sequence[Exit] = (), leave: int = 0) -> Engine:
@@ -115,8 +115,8 @@ class _Certain(Gate):
     def make_mixer(self, width: int) -> Mixer:
         return Identity()
 
-    def value(self, y_RTr: Tensor) -> Tensor:
-        return y_RTr.new_full(y_RTr.shape[:-1], self.logit)
+    def value(self, y: Tensor) -> Tensor:
+        return y.new_full(y.shape[:-1], self.logit)
 
 
 class _Mute(NoBridge):

@@ -5,7 +5,10 @@ of that logit: the estimated probability that the token the bridge would emit is
 Bridge: hidden state -> what the shared norm and head read.
 Both are trunks with a small head: `read` advances their memory, for every token pushed through their segment.
 
-Shapes: R rows, T tokens, D width, r inner width.
+Whole sequences are `[R, T, D]`; with a state tokens are packed, `[N, D]`, as for `Mixer.forward`. What is said of a
+token has the shape that is left: gate logits `[R, T]` or `[N]`.
+
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, D width, r inner width.
 """
 
 from __future__ import annotations
@@ -44,19 +47,19 @@ class Gate(Trunk, ABC):
         """r; None reads the model's own width, with no map before."""
         return config.bottleneck
 
-    def value(self, y_RTr: Tensor) -> Tensor:
-        """Gate logits `[R, T]` of what `read` gave."""
-        return self.out(y_RTr).squeeze(-1)
+    def value(self, y: Tensor) -> Tensor:
+        """Gate logits `[R, T]` or `[N]` of what `read` gave, `[..., r]`."""
+        return self.out(y).squeeze(-1)
 
     def forward(
         self,
-        h_RTD: Tensor,
+        h: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        """Gate logits `[R, T]`; see `Mixer.forward` for the meaning of the state."""
-        return self.value(self.read(h_RTD, state, rows, n))
+        """Gate logits `[R, T]` or `[N]`; see `Mixer.forward` for the meaning of the state."""
+        return self.value(self.read(h, state, rows, n))
 
 
 class Bridge(Trunk, ABC):
@@ -76,18 +79,19 @@ class Bridge(Trunk, ABC):
         super().__init__()
 
     @abstractmethod
-    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
-        """Hidden states `[R, T, D]` for the shared norm and head. y: what `read` gave, of h by itself."""
+    def hidden(self, h: Tensor, y: Tensor) -> Tensor:
+        """Hidden states for the shared norm and head, in the shape of h. y `[..., r]`: what `read` gave, of h by
+        itself."""
 
     def forward(
         self,
-        h_RTD: Tensor,
+        h: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
         """`hidden` of whole sequences, or of the next tokens; see `Mixer.forward` for the meaning of the state."""
-        return self.hidden(h_RTD, self.read(h_RTD, state, rows, n))
+        return self.hidden(h, self.read(h, state, rows, n))
 
 
 class Exit(nn.Module):
@@ -99,14 +103,15 @@ class Exit(nn.Module):
 
     def forward(
         self,
-        h_RTD: Tensor,
+        h: Tensor,
         gate_state: State | None = None,
         bridge_state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Gate logits `[R, T]` and bridged hidden states `[R, T, D]`; a trunk that both read advances once."""
+        """Gate logits `[R, T]` or `[N]`, and bridged hidden states in the shape of h; a trunk that both read advances
+        once."""
         if not self.bridge.reads_gate:
-            return self.gate(h_RTD, gate_state, rows, n), self.bridge(h_RTD, bridge_state, rows, n)
-        y_RTr = self.gate.read(h_RTD, gate_state, rows, n)
-        return self.gate.value(y_RTr), self.bridge.hidden(h_RTD, y_RTr)
+            return self.gate(h, gate_state, rows, n), self.bridge(h, bridge_state, rows, n)
+        y = self.gate.read(h, gate_state, rows, n)
+        return self.gate.value(y), self.bridge.hidden(h, y)

@@ -2,7 +2,7 @@
 
 A gate and a bridge may each have a trunk, or the bridge may read the gate's: advanced once and stored once.
 
-Shapes: R rows, T tokens, D width, r inner width.
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, D width, r inner width.
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ class Trunk(nn.Module):
         self.mixer = mixer_at(width or config.hidden_size)
         self.down = nn.Identity() if width is None else nn.Linear(config.hidden_size, width)
 
-    def _narrow(self, h_RTD: Tensor) -> Tensor:
+    def _narrow(self, h: Tensor) -> Tensor:
         """What the mixer reads. The residual stream may be wider than the weights (residual_in_fp32)."""
         weight = next(self.parameters(), None)
-        y_RTD = self.norm(h_RTD)
-        return self.down(y_RTD if weight is None else y_RTD.to(weight.dtype))
+        y = self.norm(h)
+        return self.down(y if weight is None else y.to(weight.dtype))
 
     def read(
         self,
-        h_RTD: Tensor,
+        h: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        """y + mixer(y) `[R, T, r]`; y itself where nothing is mixed. See `Mixer.forward` for the state."""
-        y_RTr = self._narrow(h_RTD)
-        mixed_RTr = self.mixer(y_RTr, state, rows, n)
-        return y_RTr + mixed_RTr if self.mixer.remembers else mixed_RTr
+        """y + mixer(y); y itself where nothing is mixed. Of whole sequences `[R, T, D]` it is `[R, T, r]`, with a state
+        of packed tokens `[N, D]` it is `[N, r]`; see `Mixer.forward`."""
+        y = self._narrow(h)
+        mixed = self.mixer(y, state, rows, n)
+        return y + mixed if self.mixer.remembers else mixed
 
     def prefill(self, h_RTD: Tensor, state: State, rows: Sequence[int]) -> None:
         """A prompt cell: the state advances, nothing is decided in a prompt."""
         self.mixer.prefill(self._narrow(h_RTD), state, rows)
 
-    def advance(self, h_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
-        self.mixer.advance(self._narrow(h_RTD), state, rows, n)
+    def advance(self, h_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
+        self.mixer.advance(self._narrow(h_ND), state, rows, n)
 
 
 def small_mamba(width: int) -> Mixer:

@@ -2,8 +2,6 @@
 
 The gate abstains. It lies outside `gates/` because it is nothing to train or to choose, and it has no weights, so
 that no random number ever decides.
-
-Shapes: R rows, T tokens, r inner width.
 """
 
 from __future__ import annotations
@@ -34,8 +32,8 @@ class Abstaining(Gate):
     def make_mixer(self, width: int) -> Mixer:
         return Identity()
 
-    def value(self, y_RTr: Tensor) -> Tensor:
-        return y_RTr.new_full(y_RTr.shape[:-1], -math.inf)
+    def value(self, y: Tensor) -> Tensor:
+        return y.new_full(y.shape[:-1], -math.inf)
 
 
 def untrained_exits(after: Sequence[int], num_blocks: int, hidden_size: int) -> ExitSet:

@@ -122,7 +122,8 @@ class Decoder:
         exits, thresholds = early.load(theirs, model)
         max_tokens = max(1, end - rows[0].length)
         room = max(len(row.prompt) for row in rows) + max_tokens
-        engine = Engine(model, exits, slots=early.slots or len(rows), max_len=room, tier=early.tier)
+        slots = early.slots or len(rows)
+        engine = Engine(model, exits, slots=slots, max_len=room, tier=early.tier, queue=len(rows))
         for i, row in enumerate(rows):
             processor = Processors(processors, row.padding, i, len(rows))
             request = Request(

@@ -23,8 +23,8 @@ class Signal:
 
     The exit's number, the blocks before it and those of the whole model · gate_R in [0, 1], 0 at an exit without
     a trained gate · hidden states entering and leaving the segment · the index of the token to be chosen among the
-    generated ones, and how many may be generated · whether run_max lets the row leave, whatever the policy says ·
-    the bridge's logits, only for a policy that needs them.
+    generated ones, and how many may be generated · whether run_max and the schedule let the row leave, whatever the
+    policy says · the bridge's logits, only for a policy that needs them.
     """
 
     exit: int

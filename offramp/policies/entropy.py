@@ -9,9 +9,14 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from offramp.ops.rowwise import rowwise
 from offramp.policies.base import ScorePolicy, Signal
+
+PART = 1024
+"""Terms that are summed at once. A single long sum would be split between threads, a row's among others' would not."""
 
 
 class Entropy(ScorePolicy):
@@ -24,4 +29,6 @@ class Entropy(ScorePolicy):
         assert signal.logits_RV is not None
         shares_RV = signal.logits_RV.float().softmax(-1)
         # entr is 0 at probability 0, where p * log p would be NaN.
-        return 1 - torch.special.entr(shares_RV).sum(-1) / math.log(shares_RV.shape[-1])
+        terms_RV = rowwise(torch.special.entr, shares_RV)
+        parts_RP = F.pad(terms_RV, (0, -terms_RV.shape[1] % PART)).unflatten(1, (-1, PART)).sum(-1)
+        return 1 - parts_RP.sum(-1) / math.log(shares_RV.shape[1])

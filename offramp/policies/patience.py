@@ -2,7 +2,8 @@
 
 The score is that row's length, this exit included, as a share of all exits: with S exits, PABEE's patience p (p
 agreements, so p + 1 exits) is any threshold from p / S to just under (p + 1) / S. 0 leaves at the first exit; 1
-never leaves. An exit whose logits are NaN is passed over. It reads the whole vocabulary at every exit.
+never leaves. An exit whose logits are NaN is passed over. It reads the whole vocabulary at every exit. Under `verify`
+drafts leave the first exit alone, where nothing can have agreed yet: below 1 / S all leave there, else none.
 """
 
 from __future__ import annotations

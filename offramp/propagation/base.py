@@ -3,7 +3,7 @@
 Two kinds: under `verify` and `defer` the token waits and deeper segments later take it in a chunk (exact state);
 under the others deeper segments are settled at once, from what the exit knows.
 
-Shapes: R rows, T tokens, D width.
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed (see `Mixer`), D width.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Stateful(Protocol):
 
     mixer: Mixer
 
-    def __call__(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> Tensor: ...
+    def __call__(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> Tensor: ...
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int], /) -> Any: ...
 
-    def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> None: ...
+    def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int], /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Part:
     def keeps_entries(self) -> bool:
         return self.module.mixer.entry_kind is not None
 
-    def __call__(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> Tensor:
+    def __call__(self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> Tensor:
         self.count("run", rows, n)
-        return self.module(x_RTD, self.state, rows, n)
+        return self.module(x_ND, self.state, rows, n)
 
     def prefill(self, x_RTD: Tensor, rows: Sequence[int]) -> Any:
         return self.module.prefill(x_RTD, self.state, rows)
 
-    def advance(self, x_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def advance(self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         self.count("advance", rows, n)
-        self.module.advance(x_RTD, self.state, rows, n)
+        self.module.advance(x_ND, self.state, rows, n)
 
     def skip(self, rows: Sequence[int], n: Sequence[int]) -> None:
         self.state.skip(rows, n)
@@ -129,5 +129,6 @@ class Propagation(ABC):
         """Raises UsageError where blocks with these mixers, exits after these numbers of them, cannot be served."""
 
     @abstractmethod
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        """Give the deeper layers what tokens with hidden states h owe them. The engine commits afterwards."""
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        """Give the deeper layers what tokens with hidden states h owe them: n[i] of slot rows[i], packed, with padding
+        behind them. The engine commits afterwards."""

@@ -30,7 +30,7 @@ class CopyBlock(Propagation):
                         "Use copy_token, project, defer or verify."
                     )
 
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         source = next((part for part in reversed(stack.shallower) if part.keeps_entries), None)
         for part in stack.deeper:
             if source is None:

@@ -14,7 +14,7 @@ from offramp.propagation.base import Propagation, Stack
 
 
 class CopyToken(Propagation):
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         for part in stack.deeper:
             part.repeat_entry(rows, n)
         for part in stack.listeners:

@@ -15,5 +15,5 @@ from offramp.propagation.base import Propagation, Stack
 class Defer(Propagation):
     waits = True
 
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         """Nothing: the token waits in the next segment's ring."""

@@ -13,6 +13,6 @@ from offramp.propagation.base import Propagation, Stack
 
 
 class Project(Propagation):
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         for part in (*stack.deeper, *stack.listeners):
-            part.advance(h_RTD, rows, n)
+            part.advance(h_ND, rows, n)

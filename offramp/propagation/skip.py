@@ -10,6 +10,6 @@ from offramp.propagation.base import Propagation, Stack
 
 
 class Skip(Propagation):
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         for part in (*stack.deeper, *stack.listeners):
             part.skip(rows, n)

@@ -16,5 +16,5 @@ class Verify(Propagation):
     waits = True
     judged = True
 
-    def after_exit(self, stack: Stack, h_RTD: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+    def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
         """Nothing: the token waits in the next segment's ring."""

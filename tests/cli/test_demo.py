@@ -22,7 +22,7 @@ REPLY = (("\n    return", 2), (" cost", 4), (" $1\t$2", 3))
 
 
 def report() -> TwinReport:
-    events = tuple(TokenEvent(i, text, depth, 0.9, False, 0.0, i) for i, (text, depth) in enumerate(REPLY))
+    events = tuple(TokenEvent(i, text, depth, 0.9, False, 0.0, i, i) for i, (text, depth) in enumerate(REPLY))
     generation = Generation((0, 1, 2), "".join(text for text, _ in REPLY), events, "eos", Stats(tokens=3))
     one = Trial(Task(Prompt("code", "def f():\n    x = 1", None, "test"), (1,)), generation, 2)
     rows = tuple(Quality(s, 0.5, 2.25, -0.125, 0.75, 3, 12, 4, 7, 0.25) for s in SETTINGS)

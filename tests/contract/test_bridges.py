@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -57,14 +58,13 @@ def hidden(rows: int = 1, tokens: int = LENGTH) -> Tensor:
     return torch.randn(rows, tokens, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
 
-def push(exit: Exit, both: tuple[State, State], h_RTD: Tensor, keep: int | None = None) -> Tensor:
+def push(exit: Exit, both: tuple[State, State], h_ND: Tensor, keep: int | None = None) -> Tensor:
     """Run a chunk in slot 1 and commit the first `keep` tokens (default: all); what the head reads."""
-    count = h_RTD.shape[1]
-    _, bridged_RTD = exit(h_RTD, *both, [1], [count])
+    _, bridged_ND = exit(h_ND, *both, [1], [len(h_ND)])
     for part, state in zip((exit.gate, exit.bridge), both, strict=True):
         if not isinstance(part.mixer, Identity):
-            part.mixer.commit(state, [1], [count if keep is None else keep])
-    return bridged_RTD
+            part.mixer.commit(state, [1], [len(h_ND) if keep is None else keep])
+    return bridged_ND
 
 
 @CASES
@@ -85,31 +85,44 @@ def test_whole_sequence_equals_prompt_cell_and_chunks(name: str, settings: Bridg
     both = states(exit)
     for part, state in zip((exit.gate, exit.bridge), both, strict=True):
         part.prefill(h_RTD[:, :5], state, [1])
-    pieces = [push(exit, both, h_RTD[:, start:stop]) for start, stop in ((5, 6), (6, 10), (10, LENGTH))]
-    torch.testing.assert_close(torch.cat(pieces, 1), whole_RTD[:, 5:], atol=1e-9, rtol=1e-7)
+    pieces = [push(exit, both, h_RTD[0, start:stop]) for start, stop in ((5, 6), (6, 10), (10, LENGTH))]
+    torch.testing.assert_close(torch.cat(pieces), whole_RTD[0, 5:], atol=1e-9, rtol=1e-7)
+
+
+@CASES
+@torch.inference_mode()
+def test_rows_that_share_a_call_are_as_alone(name: str, settings: BridgeConfig) -> None:
+    """Bit for bit, 16 tokens a call as in the exact tier: at other places, beside another row, before padding."""
+    exit, (both_ND, padding_ND) = exit_with(name, settings).float(), hidden(2, 16).float()
+    padding_ND[:] = math.nan
+    mine_ND, others_ND = both_ND.split([9, 7])
+    single = exit(torch.cat((mine_ND, padding_ND[:7])), *states(exit), [1], [9])
+    company = exit(torch.cat((others_ND, mine_ND)), *states(exit), [0, 1], [7, 9])
+    for alone, together in zip(single, company, strict=True):
+        assert torch.equal(together[7:], alone[:9])
 
 
 @CASES
 @torch.inference_mode()
 def test_tokens_taken_back_were_never_seen(name: str, settings: BridgeConfig) -> None:
-    exit, h_RTD = exit_with(name, settings), hidden(tokens=9)
+    exit, [h_ND] = exit_with(name, settings), hidden(tokens=9)
     straight, turned = states(exit), states(exit)
-    push(exit, straight, h_RTD[:, :4])
-    push(exit, turned, torch.cat((h_RTD[:, :4], h_RTD[:, 6:]), 1), keep=4)  # three of them rejected
-    assert torch.equal(push(exit, straight, h_RTD[:, 4:]), push(exit, turned, h_RTD[:, 4:]))
+    push(exit, straight, h_ND[:4])
+    push(exit, turned, torch.cat((h_ND[:4], h_ND[6:])), keep=4)  # three of them rejected
+    assert torch.equal(push(exit, straight, h_ND[4:]), push(exit, turned, h_ND[4:]))
 
 
 @CASES
 @torch.inference_mode()
 def test_advance_leaves_the_state_that_forward_leaves(name: str, settings: BridgeConfig) -> None:
     """What `project` gives listeners beyond an exit."""
-    exit, h_RTD = exit_with(name, settings), hidden(tokens=8)
+    exit, [h_ND] = exit_with(name, settings), hidden(tokens=8)
     heard, advanced = states(exit), states(exit)
-    push(exit, heard, h_RTD[:, :4])
+    push(exit, heard, h_ND[:4])
     for part, state in zip((exit.gate, exit.bridge), advanced, strict=True):
-        part.advance(h_RTD[:, :4], state, [1], [4])
+        part.advance(h_ND[:4], state, [1], [4])
         part.mixer.commit(state, [1], [4])
-    torch.testing.assert_close(push(exit, heard, h_RTD[:, 4:]), push(exit, advanced, h_RTD[:, 4:]))
+    torch.testing.assert_close(push(exit, heard, h_ND[4:]), push(exit, advanced, h_ND[4:]))
 
 
 @CASES
@@ -127,8 +140,8 @@ def test_every_parameter_learns(name: str, settings: BridgeConfig) -> None:
 def test_runs_in_bfloat16_on_a_float32_stream(name: str, settings: BridgeConfig) -> None:
     """As under `--dtype bf16` with config.json's residual_in_fp32."""
     exit = copy.deepcopy(exit_with(name, settings)).to(torch.bfloat16)
-    gate_RT, bridged_RTD = exit(hidden(tokens=16).float(), *states(exit), [0], [3])
-    assert torch.isfinite(gate_RT[:, :3]).all() and torch.isfinite(bridged_RTD[:, :3]).all()
+    gate_N, bridged_ND = exit(hidden(tokens=16)[0].float(), *states(exit), [0], [3])
+    assert torch.isfinite(gate_N[:3]).all() and torch.isfinite(bridged_ND[:3]).all()
 
 
 @pytest.mark.parametrize("gate", ["mamba", "transformer"])

@@ -43,11 +43,11 @@ def through_states(model: Model, tokens_RT: torch.Tensor) -> torch.Tensor:
         x_RTD = block.prefill(x_RTD, state, [1])
     pieces = [x_RTD]
     for chunk in chunks:
-        x_RTD, n = model.embed(chunk), [chunk.shape[1]]
+        x_ND, n = model.embed(chunk[0]), [chunk.shape[1]]
         for block, state in zip(blocks, states, strict=True):
-            x_RTD = block(x_RTD, state, [1], n)
+            x_ND = block(x_ND, state, [1], n)
             block.mixer.commit(state, [1], n)
-        pieces.append(x_RTD)
+        pieces.append(x_ND[None])
     return model.logits(torch.cat(pieces, dim=1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -36,16 +37,29 @@ def test_whole_sequence_equals_prompt_cell_and_chunks(name: str, options: ExitCo
     gate.prefill(hidden[:, :5], state, [1])
     pieces = []
     for start, stop in ((5, 6), (6, 10), (10, LENGTH)):
-        pieces.append(gate(hidden[:, start:stop], state, [1], [stop - start]))
+        pieces.append(gate(hidden[0, start:stop], state, [1], [stop - start]))
         gate.mixer.commit(state, [1], [stop - start])
-    torch.testing.assert_close(torch.cat(pieces, 1), whole[:, 5:], atol=1e-9, rtol=1e-7)
+    torch.testing.assert_close(torch.cat(pieces), whole[0, 5:], atol=1e-9, rtol=1e-7)
     assert state.position == [0, LENGTH]
 
 
 @pytest.mark.parametrize("name", GATES)
 @torch.inference_mode()
+def test_rows_that_share_a_call_are_as_alone(name: str) -> None:
+    """Bit for bit, 16 tokens a call as in the exact tier: at other places, beside another row, before padding."""
+    gate = gate_named(name, config()).float()
+    mine, others = torch.randn(9, WIDTH), torch.randn(7, WIDTH)
+    padding = torch.full((7, WIDTH), math.nan)
+    alone, shared = gate.mixer.init_state(1, 32), gate.mixer.init_state(3, 32)
+    single = gate(torch.cat((mine, padding)), alone, [0], [9])
+    company = gate(torch.cat((others, mine)), shared, [0, 2], [7, 9])
+    assert torch.equal(company[7:], single[:9])
+
+
+@pytest.mark.parametrize("name", GATES)
+@torch.inference_mode()
 def test_advance_leaves_the_state_that_forward_leaves(name: str) -> None:
-    gate, hidden = gate_named(name, config()), torch.randn(1, 4, WIDTH, dtype=torch.float64)
+    gate, hidden = gate_named(name, config()), torch.randn(4, WIDTH, dtype=torch.float64)
     heard, advanced = gate.mixer.init_state(1, 32), gate.mixer.init_state(1, 32)
     gate(hidden, heard, [0], [4])
     gate.advance(hidden, advanced, [0], [4])
@@ -70,4 +84,4 @@ def test_runs_in_bfloat16_on_a_float32_stream(name: str) -> None:
     """As under `--dtype bf16` with config.json's residual_in_fp32."""
     gate = copy.deepcopy(gate_named(name, config())).to(torch.bfloat16)
     state = gate.mixer.init_state(1, 32)
-    assert torch.isfinite(gate(torch.randn(1, 16, WIDTH), state, [0], [3])[:, :3]).all()
+    assert torch.isfinite(gate(torch.randn(16, WIDTH), state, [0], [3])[:3]).all()

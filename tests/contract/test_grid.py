@@ -6,15 +6,17 @@ than their blocks' details, and one case for each other. The whole grid is slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations, product
+from random import Random
 
 import pytest
 from random_models import tiny
+from schedules import RandomTurns, serve
 from test_invariants import requests, said
 
 from offramp import registry
-from offramp.engine.engine import Engine
+from offramp.engine.engine import fold
 from offramp.engine.sequence import Generation, Request, Sampling
 from offramp.models.families import all_families
 from offramp.propagation.base import Propagation
@@ -43,8 +45,8 @@ def sample(grid: Iterable[Case]) -> list[Case]:
 def check(backbone: str, gate: str, bridge: str, propagation: str, more: int = 0) -> None:
     """Rows of one propagation, together and alone; without exits, too, where the propagation is judged.
 
-    Compared bit for bit, which only the exact tier promises. After every step the frontiers and rings of all rows
-    must agree. more: random requests beside the fixed ones.
+    Together in the engine's own order and in a random one. Compared bit for bit, which only the exact tier promises.
+    After every step the frontiers and rings of all rows must agree. more: random requests beside the fixed ones.
     """
     setup = tiny(backbone, gate, bridge, seed=len(backbone + gate + bridge))
     engine = setup.engine(slots=3)
@@ -52,7 +54,9 @@ def check(backbone: str, gate: str, bridge: str, propagation: str, more: int = 0
     asked = [*fixed_requests(propagation), *requests(23, more, propagation)]
     alone = [engine.generate(request) for request in asked]
     assert left_early(alone[0]), "nothing was tested: no token left"
-    assert together(engine, asked) == [said(reply) for reply in alone]
+    for scheduler in (engine.scheduler, RandomTurns(Random(23))):
+        engine.scheduler = scheduler
+        assert [said(fold(events)) for events in serve(engine, asked)] == [said(reply) for reply in alone]
     if registry.find("offramp.propagation", propagation, Propagation).judged:
         plain = setup.plain()
         assert [said(reply) for reply in alone] == [said(plain.generate(request)) for request in asked]
@@ -69,23 +73,6 @@ def fixed_requests(propagation: str) -> Iterator[Request]:
 
 def left_early(reply: Generation) -> bool:
     return reply.stats.drafts > 0 or any(event.depth < 8 for event in reply.events)
-
-
-def together(engine: Engine, asked: Sequence[Request]) -> list[tuple[tuple[int, ...], list[float], str]]:
-    """What each request says when they share the engine's slots."""
-    numbers = [engine.add(request) for request in asked]
-    tokens: dict[int, list[int]] = {number: [] for number in numbers}
-    logprobs: dict[int, list[float]] = {number: [] for number in numbers}
-    ends: dict[int, str] = {}
-    while len(ends) < len(asked):
-        for event in engine.step():
-            tokens[event.request] += [event.token] if event.token >= 0 else []
-            logprobs[event.request].append(event.logprob)
-            if event.finish:
-                ends[event.request] = event.finish
-        for row in engine._running.values():
-            engine.frontier.check_integrity(row.slot)
-    return [(tuple(tokens[number]), logprobs[number], ends[number]) for number in numbers]
 
 
 def few() -> list[Case]:

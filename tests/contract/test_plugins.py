@@ -52,17 +52,17 @@ class Shifted(Bridge):
         super().__init__(config)
         self.shift = nn.Parameter(torch.zeros(config.hidden_size))
 
-    def hidden(self, h_RTD, y_RTr):
-        return h_RTD + self.shift
+    def hidden(self, h, y):
+        return h + self.shift
 """,
     PROPAGATIONS: """
 from offramp.propagation.base import Propagation
 
 class Forget(Propagation):
     '''The deepest layer alone hears of the token.'''
-    def after_exit(self, stack, h_RTD, rows, n):
+    def after_exit(self, stack, h_ND, rows, n):
         *between, deepest = (*stack.listeners, *stack.deeper)
-        deepest.advance(h_RTD, rows, n)
+        deepest.advance(h_ND, rows, n)
         for part in between:
             part.state.skip(rows, n)
 """,

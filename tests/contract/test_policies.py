@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from offramp import registry
 from offramp.errors import UsageError
-from offramp.policies.base import ExitPolicy, Signal
+from offramp.policies.base import ExitPolicy, ScorePolicy, Signal
 from offramp.policies.budget import RATE, Budget
 from offramp.policies.calm import Calm, bar
 from offramp.policies.entropy import Entropy
@@ -22,7 +23,8 @@ from offramp.policies.margin import Margin
 from offramp.policies.patience import Patience
 from offramp.policies.saturation import Saturation
 
-POLICIES = registry.names("offramp.policies")
+FOLDER = "offramp.policies"
+POLICIES = registry.names(FOLDER)
 EXITS, BLOCKS = 3, 8
 
 
@@ -46,14 +48,25 @@ def signal(gates: list[float], exit: int = 1, index: int = 4, seed: int = 0) -> 
     )
 
 
+def rows_of(of: Signal, numbers: range) -> Signal:
+    """The signal of these rows, in memory of their own."""
+    chosen: dict[str, Any] = {
+        name: value[numbers.start : numbers.stop].clone()
+        if isinstance(value, Tensor)
+        else value[numbers.start : numbers.stop]
+        for name, value in vars(of).items()
+        if isinstance(value, list | Tensor)
+    }
+    return replace(of, **chosen)
+
+
 def row(of: Signal, i: int) -> Signal:
     """The signal of one row alone."""
-    alone = {name: value[i : i + 1] for name, value in vars(of).items() if isinstance(value, list | Tensor)}
-    return replace(of, **alone)
+    return rows_of(of, range(i, i + 1))
 
 
 def made(name: str, thresholds: tuple[float, ...]) -> ExitPolicy:
-    return registry.find("offramp.policies", name, ExitPolicy)(thresholds)
+    return registry.find(FOLDER, name, ExitPolicy)(thresholds)
 
 
 def ask(name: str, threshold: float, of: Signal) -> list[bool]:
@@ -85,6 +98,56 @@ def test_a_row_is_answered_as_alone(name: str, values: list[float], threshold: f
     of = signal(values)
     alone = [ask(name, threshold, row(of, i))[0] for i in range(len(values))]
     assert ask(name, threshold, of) == alone == ask(name, threshold, of)
+
+
+def around_its_score(name: str, of: Signal) -> tuple[float, float]:
+    """The two nearest thresholds between which a row alone turns from leaving to staying; 0 and 1 if it never does."""
+    low, high = 0.0, 1.0
+    if ask(name, low, of) == ask(name, high, of):
+        return low, high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if ask(name, middle, of) == [True] else (low, middle)
+    return low, high
+
+
+def crowd(rows: int, vocab: int) -> Signal:
+    """Of many rows, with numbers of no round sizes."""
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(2, rows, 131, generator=generator)
+    return replace(
+        signal(torch.rand(rows, generator=generator).tolist()),
+        entering_RD=hidden[0],
+        leaving_RD=hidden[0] + hidden[1],
+        logits_RV=torch.randn(rows, vocab, generator=generator) * 4,
+    )
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_row_is_answered_as_alone_to_the_last_bit(name: str) -> None:
+    """In company of every size, at the thresholds next to its own score."""
+    most = 33
+    everyone = crowd(most, vocab=1009)
+    rows = [row(everyone, i) for i in range(most)]
+    around = [around_its_score(name, alone) for alone in rows]
+    for count in range(1, most + 1):
+        company = rows_of(everyone, range(most - count, most))
+        for i in (0, count // 2, count - 1):
+            alone, (low, high) = rows[most - count + i], around[most - count + i]
+            for threshold in (low, high):
+                assert ask(name, threshold, company)[i] == ask(name, threshold, alone)[0], (count, i)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in POLICIES if issubclass(registry.find(FOLDER, name, ExitPolicy), ScorePolicy)]
+)
+def test_a_score_has_the_bits_that_it_has_alone(name: str) -> None:
+    """With a large vocabulary kernels share their work between threads, where there is work for several."""
+    torch.set_num_threads(2)
+    everyone, policy = crowd(24, vocab=33000), made(name, (0.5,) * EXITS)
+    assert isinstance(policy, ScorePolicy)
+    alone = torch.cat([policy.score(row(everyone, i)) for i in range(24)])
+    for count in (2, 3, 24):
+        assert torch.equal(policy.score(rows_of(everyone, range(count))), alone[:count])
 
 
 def walk(policy: ExitPolicy, tokens: int, seed: int = 0, seldom: bool = False) -> list[int]:
@@ -125,7 +188,7 @@ def test_each_exit_has_its_own_threshold(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_its_default_is_a_threshold_and_its_docstring_says_what_it_bounds(name: str) -> None:
-    policy = registry.find("offramp.policies", name, ExitPolicy)
+    policy = registry.find(FOLDER, name, ExitPolicy)
     [threshold] = policy.default_thresholds(())
     assert 0 <= threshold < 1
     assert policy.__doc__ and policy.__doc__.partition("\n")[0].endswith(".")

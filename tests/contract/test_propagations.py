@@ -10,10 +10,10 @@ from mixed_stacks import mixed
 from random_models import Tiny, tiny
 
 from offramp import registry
-from offramp.engine.decode import step
 from offramp.engine.engine import Engine
 from offramp.engine.sequence import Request
 from offramp.errors import UsageError
+from offramp.mixers._entries import AttentionState
 from offramp.mixers.attention import Attention
 from offramp.ops.rope import Rope
 from offramp.propagation.base import Part, Propagation
@@ -28,15 +28,16 @@ MAKE: dict[str, Callable[[str], Tiny]] = {
 }
 
 
+@torch.inference_mode()
 def after_exits(propagation: str, stack: str = "attention", bridge: str = "none", exits: int = 1) -> Engine:
     """An engine in whose slot 0 the first `exits` generated tokens have left, one after another, at the first exit."""
     engine = MAKE[stack](bridge).engine()
     engine.add(Request(PROMPT, propagation, "always", run_max=8, ignore_eos=True))
     engine._admit()
     [row] = engine._running.values()
-    with torch.inference_mode():
-        for _ in range(1 + exits):
-            step(engine.frontier, row)
+    for _ in range(1 + exits):
+        engine.step()
+        engine.check_integrity()
     assert row.run == exits
     return engine
 
@@ -49,6 +50,18 @@ def deeper(engine: Engine) -> list[Part]:
 
 def saved(part: Part) -> dict[str, torch.Tensor]:
     return part.module.mixer.snapshot(part.state, 0)
+
+
+def entries(part: Part) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Keys and values `[T, G, K]` and positions `[T]` of all that an attention block holds of slot 0."""
+    assert isinstance(part.state, AttentionState)
+    return part.state.read(0, 0, part.state.written(0))
+
+
+def last_own(part: Part) -> int:
+    """The number of its last entry that is no copy."""
+    assert isinstance(part.state, AttentionState)
+    return part.state.last_own(0)
 
 
 @pytest.mark.parametrize("stack", MAKE)
@@ -86,14 +99,14 @@ def _assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]
 @pytest.mark.parametrize(("stack", "source"), [("attention", 1), ("mixed", 1)])
 def test_copy_block_takes_the_nearest_entry_above(stack: str, source: int) -> None:
     engine = after_exits("copy_block", stack, exits=2)
-    above = saved(engine.frontier.parts[f"blocks.{source}"])
+    *above, _ = entries(engine.frontier.parts[f"blocks.{source}"])
     for part in deeper(engine):
         if isinstance(part.module.mixer, Attention):
-            state = saved(part)
-            assert state["pos"].tolist() == list(range(7)) and state["own"].tolist()[4:] == [4, 4, 4]
-            for name in ("k", "v"):
-                assert torch.equal(state[name][5:], above[name][5:])
-                assert not torch.equal(state[name][4], above[name][4])
+            *mine, positions = entries(part)
+            assert positions.tolist() == list(range(7)) and last_own(part) == 4
+            for ours_TGK, theirs_TGK in zip(mine, above, strict=True):
+                assert torch.equal(ours_TGK[5:], theirs_TGK[5:])
+                assert not torch.equal(ours_TGK[4], theirs_TGK[4])
 
 
 def test_copy_block_without_attention_above_is_skip() -> None:
@@ -105,20 +118,24 @@ def test_copy_block_without_attention_above_is_skip() -> None:
 def test_copy_token_turns_the_last_own_key_once() -> None:
     """Three tokens leave: each repeats the prompt's last entry, not a copy of a copy."""
     for part in deeper(after_exits("copy_token", exits=3)):
-        state, mixer = saved(part), part.module.mixer
+        (k_TGK, v_TGK, _), mixer = entries(part), part.module.mixer
+        assert last_own(part) == 4
         cos, sin = Rope(mixer.rope.theta).table(4, mixer.head_dim, torch.device("cpu"))
         for place in (5, 6, 7):
-            key, distance = state["k"][4], place - 4
+            key, distance = k_TGK[4], place - 4
             left, right = key.chunk(2, -1)
             turned = key * cos[distance] + torch.cat((-right, left), -1) * sin[distance]
-            torch.testing.assert_close(state["k"][place], turned, rtol=1e-12, atol=1e-12)
-            assert torch.equal(state["v"][place], state["v"][4]) and int(state["own"][place]) == 4
+            torch.testing.assert_close(k_TGK[place], turned, rtol=1e-12, atol=1e-12)
+            assert torch.equal(v_TGK[place], v_TGK[4])
 
 
 @pytest.mark.parametrize("name", ["copy_block", "copy_token", "skip", "project"])
 def test_last_block_keeps_the_bridges_own_entry(name: str) -> None:
-    last = saved(after_exits(name, "attention", "last_block", exits=2).frontier.last_block)
-    assert last["pos"].tolist() == list(range(7)) and last["own"].tolist() == list(range(7))
+    """Its last own entry is the newest after every exit: none of them is a copy."""
+    for exits in (1, 2):
+        last = after_exits(name, "attention", "last_block", exits).frontier.last_block
+        *_, positions = entries(last)
+        assert positions.tolist() == list(range(5 + exits)) and last_own(last) == 4 + exits
 
 
 def test_blocks_of_two_shapes_cannot_copy() -> None:

@@ -9,7 +9,7 @@ import torch
 from against_spec import spec_model, spec_request
 from random_models import AFTER, BACKBONES, KIN, Tiny, tiny
 from spec import Model as SpecModel
-from spec import Row, finish
+from spec import Row, finish_at_first_exit
 from test_invariants import GATES, PROPAGATIONS, requests
 
 from offramp.engine.sequence import Request
@@ -19,7 +19,7 @@ def compare(setup: Tiny, oracle: SpecModel, propagations: Iterable[str], seed: i
     engine, depths = setup.engine(), [*AFTER, 8]
     for propagation in propagations:
         for request in requests(100 + seed, count, propagation):
-            row = finish(Row(oracle, spec_request(request, len(AFTER))))
+            row = finish_at_first_exit(Row(oracle, spec_request(request, len(AFTER))))
             reply = engine.generate(request)
             assert [(e.token, e.depth) for e in reply.events] == [
                 (e.token, depths[e.exit] if propagation != "verify" else ours.depth)
@@ -90,7 +90,7 @@ def test_a_policy_with_memory_rolls_back(
     for seed in range(3):
         setup = tiny(backbone, "mamba", "none", 200 + seed, torch.float64)
         request = Request((3, 1, 4), propagation, "average", (0.52,), max_tokens=50, ignore_eos=True)
-        row = finish(Row(spec_model(setup), spec_request(request, len(AFTER))))
+        row = finish_at_first_exit(Row(spec_model(setup), spec_request(request, len(AFTER))))
         reply = setup.engine().generate(request)
         assert reply.tokens == tuple(emitted.token for emitted in row.emitted)
         left = reply.stats.drafts or sum(event.depth < 8 for event in reply.events)

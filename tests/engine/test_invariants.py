@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from random_models import AFTER, BACKBONES, KIN, VOCAB, Tiny, tiny
+from schedules import RandomTurns, serve
 
-from offramp.engine.decode import step
-from offramp.engine.engine import Engine
+from offramp.engine.engine import Engine, fold
 from offramp.engine.sequence import Generation, Request, Sampling
+from offramp.engine.sequence import Sequence as Row
 from offramp.propagation.base import Part
 
 GATES = ("linear", "transformer", "mamba")
@@ -115,40 +116,23 @@ def test_defer_drained_equals_one_by_one(setup: Tiny) -> None:
 def test_row_does_not_depend_on_its_neighbours(setup: Tiny) -> None:
     """Rows of every propagation share three slots, come and go; each says what it says alone."""
     asked = [request for name in PROPAGATIONS for request in requests(7, 2, name)]
+    random.Random(7).shuffle(asked)
     alone = [said(setup.engine().generate(request)) for request in asked]
-    random.Random(7).shuffle(order := list(range(len(asked))))
-    engine = setup.engine(slots=3)
-    numbers = {engine.add(asked[i]): i for i in order}
-    events: dict[int, list[tuple[int, float]]] = {i: [] for i in order}
-    ends: dict[int, str] = {}
-    while len(ends) < len(asked):
-        for event in engine.step():
-            events[numbers[event.request]].append((event.token, event.logprob))
-            if event.finish:
-                ends[numbers[event.request]] = event.finish
-        for row in engine._running.values():
-            engine.frontier.check_integrity(row.slot)
-    for i, (tokens, logprobs, finish) in enumerate(alone):
-        assert events[i] == list(zip(tokens, logprobs, strict=True)) and ends[i] == finish
+    assert [said(fold(events)) for events in serve(setup.engine(slots=3), asked)] == alone
 
 
-@torch.inference_mode()
 def test_row_does_not_depend_on_the_schedule(setup: Tiny) -> None:
-    """Rows take their turns in random order, some often and some seldom; a turn of one is none of another."""
+    """Rows of every propagation take their turns in random order and company, some often and some seldom, drafting or
+    not; in one engine all run at once, in the other fewer, so that slots change their owners."""
     asked = [request for name in PROPAGATIONS for request in requests(17, 1, name)]
-    alone = [said(setup.engine().generate(request)) for request in asked]
-    engine, rng = setup.engine(slots=len(asked)), random.Random(17)
-    numbers = [engine.add(request) for request in asked]
-    engine._admit()
-    events: dict[int, list[tuple[int, float]]] = {number: [] for number in numbers}
-    while live := [row for row in engine._running.values() if row.finish is None]:
-        row = rng.choice(live[: rng.randint(1, len(live))])
-        events[row.id] += [(event.token, event.logprob) for event in step(engine.frontier, row)]
-        for other in engine._running.values():
-            engine.frontier.check_integrity(other.slot)
-    for number, (tokens, logprobs, finish) in zip(numbers, alone, strict=True):
-        assert events[number] == list(zip(tokens, logprobs, strict=True))
-        assert engine._running[number].finish == finish
+    alone = [setup.engine().generate(request) for request in asked]
+    for slots in (len(asked), 4):
+        engine = setup.engine(slots=slots)
+        engine.scheduler = RandomTurns(random.Random(17 + slots))
+        for request, single, events in zip(asked, alone, serve(engine, asked), strict=True):
+            assert said(fold(events)) == said(single), request
+            if request.propagation != "verify":
+                assert [event.depth for event in events] == [event.depth for event in single.events], request
 
 
 @torch.inference_mode()
@@ -159,7 +143,7 @@ def test_after_rollback_as_if_never_seen(setup: Tiny) -> None:
         row = _run_until(engine, request, tokens=1)
         while row.finish is None and row.emitted < 12:
             emitted = row.emitted
-            step(engine.frontier, row)
+            _step(engine)
             if row.emitted > emitted:
                 accepted = row.tokens[len(request.prompt) : -1]
                 fed = _teacher_forced(setup, request.prompt, accepted)
@@ -191,14 +175,19 @@ def test_lossy_replies_do_leave_and_differ() -> None:
         assert name == "defer" or reply.stats.block_tokens < plain.stats.block_tokens
 
 
-def _run_until(engine: Engine, request: Request, tokens: int):  # type: ignore[no-untyped-def]
-    """The row after it emitted so many tokens, still in its slot (or ended)."""
+def _run_until(engine: Engine, request: Request, tokens: int) -> Row:
+    """The row after it emitted so many tokens, still in its slot (or ended, and the slot as it left it)."""
     engine.add(request)
     engine._admit()
     [row] = engine._running.values()
     while row.finish is None and row.emitted < tokens:
-        step(engine.frontier, row)
+        _step(engine)
     return row
+
+
+def _step(engine: Engine) -> None:
+    engine.step()
+    engine.check_integrity()
 
 
 def _teacher_forced(setup: Tiny, prompt: tuple[int, ...], tokens: list[int]) -> Engine:

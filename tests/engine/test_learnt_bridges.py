@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from random_models import Tiny, tiny
+from schedules import serve
 from test_invariants import LEARNT, said
 
-from offramp.engine.decode import step
 from offramp.engine.engine import Engine
 from offramp.engine.reference import reference
 from offramp.engine.sequence import Request, Sampling
@@ -64,12 +64,8 @@ def test_a_shared_trunk_has_one_state_and_a_block_of_its_own_another() -> None:
     for bridge, parts in (("block-gate", 1), ("block", 2)):
         engine = tiny("llama", "mamba", bridge, seed=5).engine()
         assert [len(segment.listeners) for segment in engine.frontier.segments] == [parts] * 3 + [0]
-        engine.add(Request(PROMPT, "project", "always", max_tokens=6, ignore_eos=True))
-        engine._admit()
-        [row] = engine._running.values()
-        while row.finish is None:
-            step(engine.frontier, row)
-            engine.frontier.check_integrity(row.slot)
+        [events] = serve(engine, [Request(PROMPT, "project", "always", max_tokens=6, ignore_eos=True)])
+        assert {event.depth for event in events} == {2, 8}
 
 
 @torch.inference_mode()
@@ -78,5 +74,5 @@ def test_the_self_test_reads_a_shared_trunk_through_the_bridge() -> None:
     assert self_test(setup.model, setup.exits)
     assert all(isinstance(exit.bridge.mixer, Identity) for exit in setup.exits)
     for exit in setup.exits:
-        exit.bridge.hidden = lambda h_RTD, y_RTr: h_RTD + y_RTr.mean()  # other tokens' numbers
+        exit.bridge.hidden = lambda h, y: h + y.mean()  # other tokens' numbers
     assert not self_test(setup.model, setup.exits)

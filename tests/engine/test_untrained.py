@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from random_models import AFTER, CONTEXT, tiny
 
 from offramp import registry
@@ -67,6 +68,7 @@ def test_a_policy_that_asks_gates_is_refused(folder: Path, policy: str) -> None:
     SETUP.engine().add(request(policy))
 
 
+@torch.inference_mode()
 def test_a_policy_that_hides_what_it_reads_is_told_zero(folder: Path) -> None:
     """Zero passes no threshold, so even then no token leaves on a number that means nothing."""
     running = engine(folder)

@@ -22,6 +22,7 @@ from offramp.models.base import Model
 from offramp.models.families import family_for
 from offramp.models.initial import init_weights
 from offramp.models.shapes import shapes_only
+from offramp.ops.attention_cached import TILE
 from offramp.propagation.copy_block import CopyBlock
 
 # Llama: D = 16, H = 4 heads of K = 8, G = 2, MLP of 20. Mamba-2: E = 32 = 2 heads of 16, N = 8, W = 4. V = 30.
@@ -83,9 +84,10 @@ def test_mamba2_by_hand() -> None:
 
 
 def test_a_windows_cost_is_bounded() -> None:
+    """By the window and a tile: reading begins at a tile's first entry."""
     windowed = model_of(LLAMA | dict(model_type="mistral", sliding_window=7, max_position_embeddings=4096))
     costs = [part_costs(windowed, context=context)["blocks.0"]["run"] for context in (100, 300, 1000)]
-    assert max(cost.flops for cost in costs) <= 2 * (QO + KV + MLP) + 4 * 4 * 8 * (7 + 2 * 16)
+    assert max(cost.flops for cost in costs) <= 2 * (QO + KV + MLP) + 4 * 4 * 8 * (7 + TILE)
 
 
 @pytest.mark.parametrize("raw", [LLAMA, MAMBA2], ids=["llama", "mamba2"])
@@ -156,7 +158,8 @@ def test_a_model_without_numbers_has_the_same_costs() -> None:
 
 
 def test_leaving_by_hand() -> None:
-    """8 blocks; every exit before the one that lets go has been asked, and the deeper ones where the token waits."""
+    """8 blocks; every exit before the one that lets go has been asked, and the deeper ones where the token waits.
+    Drafts leave the first exit alone."""
     model, exits = model_of(LLAMA), exits_of()
     costs, found = part_costs(model, exits, 5), leaving_costs(model, exits, context=5)
     block, head, gate = costs["blocks.0"]["run"], costs["head"]["run"], costs["exits.0.gate"]["run"]
@@ -170,7 +173,8 @@ def test_leaving_by_hand() -> None:
         assert cost["copy_block"] == through + costs["blocks.0"]["copy_entries"].times(deeper, deeper)
         assert cost["copy_token"] == through + costs["blocks.0"]["repeat_entry"].times(deeper, deeper)
         later = through + block.times(0, deeper) + gate.times(0, 3 - asked)
-        assert cost["defer"] == later and cost["verify"] == later + head.times(0, 1)
+        assert cost["defer"] == later
+        assert cost["verify"] == (later + head.times(0, 1) if asked == 1 else None)
 
 
 @pytest.mark.parametrize("raw", [LLAMA, MAMBA2], ids=["llama", "mamba2"])

@@ -18,7 +18,7 @@ from offramp.evaluation.metrics import (
 def generation(depths: list[int], drafted: list[bool] | None = None, **stats: int) -> Generation:
     flags = drafted or [False] * len(depths)
     events = tuple(
-        TokenEvent(i, "x", depth, None, flag, 0.0, i)
+        TokenEvent(i, "x", depth, None, flag, 0.0, best=i, index=i)
         for i, (depth, flag) in enumerate(zip(depths, flags, strict=True))
     )
     tokens = tuple(range(len(depths)))

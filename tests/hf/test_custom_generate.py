@@ -192,6 +192,14 @@ def test_batches_with_left_padding(name: str, slots: int | None, processors: dic
     assert torch.equal(generate(model, **batch(), early=early(slots=slots), **options), expected)
 
 
+def test_a_batch_of_any_size() -> None:
+    """More rows than an engine's queue holds when nobody says."""
+    model, options = tiny.model("llama"), GREEDY | {"max_new_tokens": 1}
+    prompts = tiny.prompts().repeat(1030, 1)
+    expected = model.generate(tiny.prompts(), **options)
+    assert torch.equal(generate(model, prompts, early=early(slots=4), **options), expected.repeat(1030, 1))
+
+
 def test_prefix_functions_know_the_row() -> None:
     """The function is told the row's place in the batch: even places may say even tokens only."""
     model, seen = tiny.model("llama"), set[int]()

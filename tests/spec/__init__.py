@@ -15,7 +15,7 @@ from .oracle import plain_decode, teacher_force
 from .request import Emitted, Request
 from .row import Row
 from .sampling import Sampling, choose
-from .schedule import finish, serve
+from .schedule import finish, finish_at_first_exit, serve
 from .slots import Pool, serve_in_slots
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Sampling",
     "choose",
     "finish",
+    "finish_at_first_exit",
     "gate_from_weights",
     "llama_from_weights",
     "mamba2_from_weights",

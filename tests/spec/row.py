@@ -114,7 +114,7 @@ class Row:
     def _exit(self, e: int, passed: Passed, suppress: bool) -> None:
         """The newest token leaves, or stays and goes on to the next segment."""
         logits = self._bridge_logits(e, passed) if self.request.policy.needs_logits else None
-        leaves = self._decide(e, passed, logits) and not suppress
+        leaves = self._decide(e, passed, logits, suppress)
         if leaves and logits is None:
             logits = self._bridge_logits(e, passed)
         if logits is not None and (not leaves or logits.isnan().any()):
@@ -125,12 +125,12 @@ class Row:
         else:
             self.station = e + 1
 
-    def _decide(self, e: int, passed: Passed, logits: Tensor | None) -> bool:
+    def _decide(self, e: int, passed: Passed, logits: Tensor | None, suppress: bool) -> bool:
         """The policy is asked first, also where it is then overruled. NaN means stay; it never sees it."""
         assert passed.gate is not None
         index = len(self.tokens) - len(self.request.prompt)
         depths = [len(segment.blocks) for segment in self.model.segments]
-        may_leave = self.has_room() and self.run_length() < self.request.run_max
+        may_leave = not suppress and self.has_room() and self.run_length() < self.request.run_max
         signal = Signal(
             exit=e,
             gate=passed.gate,

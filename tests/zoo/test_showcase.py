@@ -30,7 +30,10 @@ class Parrot:
 
     def generate(self, request: Request) -> Generation:
         self.asked.append(request)
-        events = tuple(TokenEvent(t, "", self.depth, None, False, 0.0, i) for i, t in enumerate(self.tokens))
+        events = tuple(
+            TokenEvent(t, "", self.depth, None, False, 0.0, best=t, index=i)
+            for i, t in enumerate(self.tokens)
+        )
         work = Stats(tokens=len(self.tokens), block_tokens=self.depth * (len(self.tokens) - 1))
         return Generation(self.tokens, self.text, events, "eos", work)
 

@@ -33,5 +33,5 @@ class Block(Bridge):
             raise UnknownName(unknown("bridge mixer", mixer, [*MIXERS, OF_GATE]))
         self.up = nothing_yet(width, config.hidden_size)
 
-    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
-        return h_RTD + self.up(y_RTr)
+    def hidden(self, h: Tensor, y: Tensor) -> Tensor:
+        return h + self.up(y)

@@ -12,5 +12,5 @@ class LastBlock(Bridge):
 
     borrows_last_block = True
 
-    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
-        return h_RTD
+    def hidden(self, h: Tensor, y: Tensor) -> Tensor:
+        return h

@@ -24,5 +24,5 @@ class Lens(Bridge):
         self.make(config, rank, lambda _: Identity())
         self.up = nothing_yet(rank, config.hidden_size)
 
-    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
-        return h_RTD + self.up(y_RTr)
+    def hidden(self, h: Tensor, y: Tensor) -> Tensor:
+        return h + self.up(y)

@@ -8,5 +8,5 @@ from offramp.exits.base import Bridge
 
 
 class NoBridge(Bridge):
-    def hidden(self, h_RTD: Tensor, y_RTr: Tensor) -> Tensor:
-        return h_RTD
+    def hidden(self, h: Tensor, y: Tensor) -> Tensor:
+        return h

@@ -22,9 +22,9 @@ class Mlp(Gate):
 
     def read(
         self,
-        h_RTD: Tensor,
+        h: Tensor,
         state: State | None = None,
         rows: Sequence[int] | None = None,
         n: Sequence[int] | None = None,
     ) -> Tensor:
-        return F.relu(super().read(h_RTD, state, rows, n))  # exact wherever a row lies; see ops.rowwise
+        return F.relu(super().read(h, state, rows, n))  # exact wherever a row lies; see ops.rowwise

@@ -68,7 +68,10 @@ class PlacedBlock(Block):
         return self._at(places + [0] * (tokens - len(places)))
 
     def _at(self, places: Sequence[int]) -> Tensor:
-        return self.positions(torch.tensor(places, device=self.positions.weight.device))
+        """Of what lies beyond the context, which only the self-test and rejected drafts reach, the last."""
+        last = self.positions.num_embeddings - 1
+        places_T = torch.tensor(places, device=self.positions.weight.device)
+        return self.positions(places_T.clamp(max=last))
 
 
 class GPT2(Family):
