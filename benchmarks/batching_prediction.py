@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from offramp.engine.controller import Measured, Prospect, promises
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.engine.timings import Timings
 
 

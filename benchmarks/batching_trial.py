@@ -18,7 +18,8 @@ from batching_reads import WeightReads
 
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
-from offramp.engine.sequence import Request, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request
 from offramp.errors import UsageError
 from offramp.zoo.prompts import load_prompts
 

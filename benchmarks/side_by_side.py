@@ -15,7 +15,8 @@ import torch
 
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
-from offramp.engine.sequence import Generation, Request
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request
 from offramp.evaluation.agreement import agreeing
 from offramp.evaluation.metrics import blocks_skipped, mean_depth, weight_reads
 from offramp.registry import names

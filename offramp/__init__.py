@@ -27,10 +27,10 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.engine.asynchronous import AsyncEngine as AsyncEngine
     from offramp.engine.engine import Engine as Engine
     from offramp.engine.load import Checkpoint as Checkpoint
-    from offramp.engine.sequence import Generation as Generation
-    from offramp.engine.sequence import Request as Request
-    from offramp.engine.sequence import Sampling as Sampling
-    from offramp.engine.sequence import TokenEvent as TokenEvent
+    from offramp.engine.reply import Generation as Generation
+    from offramp.engine.reply import TokenEvent as TokenEvent
+    from offramp.engine.request import Request as Request
+    from offramp.engine.request import Sampling as Sampling
     from offramp.errors import CapacityError as CapacityError
     from offramp.errors import CheckpointError as CheckpointError
     from offramp.errors import DataError as DataError
@@ -61,13 +61,13 @@ _HOMES = {
     "ExitConfig": "offramp.exits.base",
     "ExitTrainConfig": "offramp.training.exit_config",
     "ExitsError": "offramp.errors",
-    "Generation": "offramp.engine.sequence",
+    "Generation": "offramp.engine.reply",
     "OfframpError": "offramp.errors",
     "QueueFull": "offramp.errors",
-    "Request": "offramp.engine.sequence",
-    "Sampling": "offramp.engine.sequence",
+    "Request": "offramp.engine.request",
+    "Sampling": "offramp.engine.request",
     "Text": "offramp.text",
-    "TokenEvent": "offramp.engine.sequence",
+    "TokenEvent": "offramp.engine.reply",
     "UnknownName": "offramp.errors",
     "UsageError": "offramp.errors",
     "build_exits": "offramp.exits.exit_set",

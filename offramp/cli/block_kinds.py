@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, cast
 
-from torch import Tensor
-
 from offramp.engine.engine import DEFAULT_MAX_LEN
-from offramp.mixers.base import Mixer, State
+from offramp.engine.memory import state_bytes
+from offramp.mixers.base import CELL, Mixer
 from offramp.models.base import Block, Model
 
 
@@ -47,7 +46,7 @@ def block_kinds(model: Model) -> tuple[BlockKind, ...]:
 
 def _kind(model: Model, numbers: list[int], tokens: int) -> BlockKind:
     block = cast(Block, model.blocks[numbers[0]])
-    parameters, state = _parameters(block), _state_bytes(block.mixer, tokens)
+    parameters, state = _parameters(block), state_bytes(block.mixer, tokens)
     return BlockKind(
         mixer=type(block.mixer).__name__.lower(),
         numbers=tuple(numbers),
@@ -56,7 +55,7 @@ def _kind(model: Model, numbers: list[int], tokens: int) -> BlockKind:
         mlp_share=_parameters(block.mlp) / parameters if block.mlp else 0.0,
         tokens=tokens,
         state_bytes=state,
-        state_grows=state != _state_bytes(block.mixer, tokens // 2),
+        state_grows=state != state_bytes(block.mixer, tokens + CELL),
     )
 
 
@@ -94,15 +93,3 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _state_bytes(mixer: Mixer, tokens: int) -> int:
-    """Bytes that one more sequence takes: tables that all slots share do not count."""
-    one, two = (_bytes(mixer.init_state(slots, tokens)) for slots in (1, 2))
-    return two - one
-
-
-def _bytes(state: State) -> int:
-    return sum(
-        value.numel() * value.element_size() for value in vars(state).values() if isinstance(value, Tensor)
-    )

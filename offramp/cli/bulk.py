@@ -18,7 +18,8 @@ from offramp.engine.admission import check_counts
 from offramp.engine.engine import DEFAULT_MAX_LEN, Engine
 from offramp.engine.load import Checkpoint
 from offramp.engine.memory import slots_within
-from offramp.engine.sequence import Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Sampling
 from offramp.errors import UsageError
 from offramp.zoo.bundled import load
 

@@ -17,7 +17,7 @@ from typing import Any
 from offramp.cli.bulk_prompts import Line, Task
 from offramp.cli.bulk_replies import Answer
 from offramp.engine.load import Checkpoint
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.errors import DataError
 from offramp.models.fingerprint import fingerprint
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from offramp.engine.sequence import TokenEvent
+from offramp.engine.reply import TokenEvent
 
 EVERY = 5.0
 """Seconds between two lines."""

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from offramp.cli.generation import encode
 from offramp.engine.load import Checkpoint
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 from offramp.errors import CheckpointError, DataError, OfframpError
 from offramp.registry import unknown
 from offramp.text.unicode import broken_at

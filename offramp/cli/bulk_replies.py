@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from offramp.cli.bulk_prompts import Task
 from offramp.engine.engine import Engine, fold
-from offramp.engine.sequence import Generation, TokenEvent
+from offramp.engine.reply import Generation, TokenEvent
 from offramp.evaluation.metrics import mean_depth
 
 WINDOW = 1024

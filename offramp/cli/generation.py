@@ -13,7 +13,7 @@ from offramp.cli.streaming import Display, JsonLines, ShadedText, Summary, show
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 from offramp.errors import CheckpointError, OfframpError
 from offramp.policies.base import ExitPolicy
 from offramp.registry import find

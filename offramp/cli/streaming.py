@@ -12,7 +12,7 @@ from rich.console import Console
 
 from offramp.cli.shading import legend, painted
 from offramp.engine.engine import fold
-from offramp.engine.sequence import Generation, TokenEvent
+from offramp.engine.reply import Generation, TokenEvent
 from offramp.evaluation.metrics import accepted_share, blocks_skipped, drafted_share, mean_depth, weight_reads
 
 

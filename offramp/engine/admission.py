@@ -7,8 +7,9 @@ from typing import cast
 
 from offramp.engine.controller import Odds
 from offramp.engine.queue import Waiting
-from offramp.engine.sequence import Request, Stats
-from offramp.engine.sequence import Sequence as Row
+from offramp.engine.reply import Stats
+from offramp.engine.request import Request
+from offramp.engine.row import Row
 from offramp.errors import CapacityError, UsageError
 from offramp.exits.base import Exit
 from offramp.exits.positions import check_positions

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from offramp.engine.engine import Engine, fold
-from offramp.engine.sequence import Generation, Request, TokenEvent
+from offramp.engine.reply import Generation, TokenEvent
+from offramp.engine.request import Request
 from offramp.errors import OfframpError, QueueFull, UsageError
 from offramp.mixers.base import RUN_LIMIT
 

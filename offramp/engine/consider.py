@@ -5,20 +5,20 @@ Shapes: R rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from collections.abc import Sequence as Many
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from offramp.engine.frontier import Frontier, Pass
+from offramp.engine.reply import Choice
+from offramp.engine.row import Row
 from offramp.engine.sampler import are_sound, choose_each
-from offramp.engine.sequence import Choice, Sequence
 from offramp.policies.base import Signal
 
 
 def consider(
-    frontier: Frontier, s: int, rows: Many[Sequence], passed: Pass, drafting: bool
+    frontier: Frontier, s: int, rows: Sequence[Row], passed: Pass, drafting: bool
 ) -> dict[int, Choice]:
     """What exit s emits for the newest token of each row that leaves there, by the row's number among `rows`.
 
@@ -28,8 +28,15 @@ def consider(
     exit = _Exit(frontier, s, rows, passed)
     gates = passed.gate_R.tolist()
     free = {i for i, row in enumerate(rows) if drafting or not row.propagation.judged}
-    # Behind the first exit a row that does not stay is drained: its newest token is not here.
-    asked = [i for i, gate in enumerate(gates) if gate == gate and (s == 0 or rows[i].stays)]
+    # Behind the first exit a row that does not stay is drained: its newest token is not here. A policy that remembers
+    # nothing is not asked in vain where the answer costs a head.
+    asked = [
+        i
+        for i, row in enumerate(rows)
+        if gates[i] == gates[i]
+        and (s == 0 or row.stays)
+        and (i in free or row.memory or not row.policy.needs_logits)
+    ]
     wishes = [i for group in alike(asked, lambda i: id(rows[i].policy)) for i in exit.ask(group, free)]
     leaving = exit.look(sorted(wishes))
     frontier.unpeek(s, [rows[i].slot for i in exit.seen if i not in leaving])
@@ -43,7 +50,7 @@ class _Exit:
     """Exit s and the rows whose newest tokens have reached it. seen: the bridge's logits `[V]`, of rows it was asked
     for."""
 
-    def __init__(self, frontier: Frontier, s: int, rows: Many[Sequence], passed: Pass) -> None:
+    def __init__(self, frontier: Frontier, s: int, rows: Sequence[Row], passed: Pass) -> None:
         self.frontier, self.s, self.rows, self.passed = frontier, s, rows, passed
         self.seen: dict[int, Tensor] = {}
 

@@ -10,25 +10,26 @@ Rows are always given in the order of their slots. Shapes: R rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from offramp.engine.consider import alike, consider
 from offramp.engine.frontier import Frontier
 from offramp.engine.judge import conclude
-from offramp.engine.sequence import Sequence, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.row import Row
 from offramp.mixers.base import CELL
 
 
-def prefill(frontier: Frontier, row: Sequence) -> Tensor:
+def prefill(frontier: Frontier, row: Row) -> Tensor:
     """The next prompt cell at full depth; the logits `[V]` after it."""
     start = row.prefilled
     row.prefilled = min(start + CELL, len(row.request.prompt))
     return frontier.prefill(row.slot, row.request.prompt[start : row.prefilled])
 
 
-def shallow(frontier: Frontier, rows: Many[Sequence], drafting: bool) -> list[TokenEvent]:
+def shallow(frontier: Frontier, rows: Sequence[Row], drafting: bool) -> list[TokenEvent]:
     """Each row's newest token through the first segment. Without drafting, rows that are judged stay."""
     frontier.feed([row.slot for row in rows], [row.tokens[-1] for row in rows])
     staying, events = _segment(frontier, 0, rows, drafting)
@@ -37,7 +38,7 @@ def shallow(frontier: Frontier, rows: Many[Sequence], drafting: bool) -> list[To
     return events
 
 
-def deep(frontier: Frontier, rows: Many[Sequence]) -> list[TokenEvent]:
+def deep(frontier: Frontier, rows: Sequence[Row]) -> list[TokenEvent]:
     """Everything that waits behind the first exit, down until it leaves or the last segment speaks.
 
     Rows whose drafts fill them are judged without their newest draft being consumed.
@@ -51,8 +52,8 @@ def deep(frontier: Frontier, rows: Many[Sequence]) -> list[TokenEvent]:
 
 
 def _segment(
-    frontier: Frontier, s: int, rows: Many[Sequence], drafting: bool
-) -> tuple[list[Sequence], list[TokenEvent]]:
+    frontier: Frontier, s: int, rows: Sequence[Row], drafting: bool
+) -> tuple[list[Row], list[TokenEvent]]:
     """One segment for rows that owe it something: those that stay, and what became final."""
     passed = frontier.run(s, [row.slot for row in rows])
     if s == len(frontier.exits):

@@ -19,11 +19,12 @@ from offramp.engine.measure import measured
 from offramp.engine.memory import check_fit, slots_within
 from offramp.engine.prompts import Prompts
 from offramp.engine.queue import Queue, Waiting
+from offramp.engine.reply import Generation, TokenEvent
+from offramp.engine.request import Request
+from offramp.engine.row import Row, Shared
 from offramp.engine.scheduler import Scheduler
-from offramp.engine.sequence import Generation, Request, Shared, TokenEvent
-from offramp.engine.sequence import Sequence as Row
 from offramp.engine.tier import choose_tier
-from offramp.errors import UsageError
+from offramp.errors import OfframpError, UsageError
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Model
@@ -90,6 +91,7 @@ class Engine:
         that can never fit a slot, QueueFull where too many wait already.
         """
         self.admission.check(request)
+        self._check_room()
         return self._put(request)
 
     def add_samples(self, request: Request, count: int) -> list[int]:
@@ -99,10 +101,14 @@ class Engine:
         """
         check_counts(samples=count)
         self.admission.check(request)
-        self.queue.check_room(count)
+        self._check_room(count)
         shared, sampling = Shared(), request.sampling
         seeds = range(sampling.seed, sampling.seed + count)
         return [self._put(replace(request, sampling=replace(sampling, seed=seed)), shared) for seed in seeds]
+
+    def _check_room(self, count: int = 1) -> None:
+        """Raises QueueFull where so many more would have to wait and may not: free slots take some at once."""
+        self.queue.check_room(count, soon=len(self._free))
 
     def _put(self, request: Request, shared: Shared | None = None) -> int:
         number = self._next_id
@@ -123,11 +129,20 @@ class Engine:
         return bool(self._running or len(self.queue))
 
     def _turn(self) -> None:
-        """Schedule, run and commit, collect."""
-        with torch.inference_mode():
-            self._admit()
-            turn = self.scheduler.next(self._running.values())
-            self._collect(turn.run(self.frontier, self.prompts) if turn else [])
+        """Schedule, run and commit, collect.
+
+        An exception in the middle (a processor's, a keyboard's) leaves rows half way: all that run are given up with
+        it, and those that wait can go on.
+        """
+        try:
+            with torch.inference_mode():
+                self._admit()
+                turn = self.scheduler.next(self._running.values())
+                self._collect(turn.run(self.frontier, self.prompts) if turn else [])
+        except BaseException:
+            for number in list(self._running):
+                self._release(number)
+            raise
 
     def _admit(self) -> None:
         while len(self.queue) and self._free:
@@ -164,7 +179,7 @@ class Engine:
         Raises what `add` raises, at once.
         """
         self.admission.check(request)
-        self.queue.check_room()
+        self._check_room()
         return self._events(request)
 
     def _events(self, request: Request) -> Iterator[TokenEvent]:
@@ -175,6 +190,7 @@ class Engine:
             while not finished:
                 if not inbox:
                     self._turn()
+                    self._check_alive([number])
                     continue
                 event = inbox.popleft()
                 finished = event.finish is not None
@@ -202,6 +218,7 @@ class Engine:
                 if not mine:
                     return
                 self._turn()
+                self._check_alive(number for number in mine if not self._inbox[number])
                 for number in [number for number in mine if self._inbox[number]]:
                     place, events = mine[number]
                     events += self._inbox[number]
@@ -221,6 +238,15 @@ class Engine:
             self.admission.check(request)
         return [reply for _, reply in sorted(self.generate_each(requests), key=lambda pair: pair[0])]
 
+    def _check_alive(self, numbers: Iterable[int]) -> None:
+        """Raises OfframpError for a request without events that neither waits nor runs: another reader's turn failed,
+        or it was cancelled."""
+        for number in numbers:
+            if not (self._inbox[number] or number in self._running or number in self.queue):
+                raise OfframpError(
+                    f"request {number} was given up: it was cancelled, or a turn of the engine failed."
+                )
+
     def check_integrity(self) -> None:
         """Every slot has one owner or none; each row's frontiers and rings agree with its tokens."""
         owned = [row.slot for row in self._running.values()]
@@ -230,7 +256,10 @@ class Engine:
         for row in self._running.values():
             self.frontier.check_integrity(row.slot)
             consumed = self.frontier.segments[0].frontier(row.slot)
-            assert consumed in ((len(row.tokens) - 1, len(row.tokens)) if row.prompted else (row.prefilled,))
+            fed = len(row.tokens) - (not row.stays)  # the newest token is in where it stays
+            assert consumed == (fed if row.prompted else row.prefilled)
+            owed = [segment.waiting[row.slot] for segment in self.frontier.segments[1:]]
+            assert bool(sum(owed)) == bool(row.stays or row.drafts or (row.propagation.waits and row.run))
 
 
 def _controller(drafts: int | str, frontier: Frontier, progress: Callable[[str], None] | None) -> Controller:

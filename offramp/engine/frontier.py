@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from offramp.engine.sequence import Stats
+from offramp.engine.reply import Stats
 from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT

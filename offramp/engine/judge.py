@@ -5,26 +5,27 @@ Shapes: R rows, N positions of all rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from offramp.engine.frontier import Frontier, Pass
+from offramp.engine.reply import Choice, TokenEvent
+from offramp.engine.row import Row
 from offramp.engine.sampler import are_sound, choose_each
-from offramp.engine.sequence import Choice, Sequence, TokenEvent
 
 
 @dataclass(frozen=True)
 class Place:
     """A position at which the last segment chooses for a row: the tokens before it, and the token if it is forced."""
 
-    row: Sequence
-    before: Many[int]
+    row: Row
+    before: Sequence[int]
     forced: int | None
 
 
-def conclude(frontier: Frontier, rows: Many[Sequence], passed: Pass) -> list[TokenEvent]:
+def conclude(frontier: Frontier, rows: Sequence[Row], passed: Pass) -> list[TokenEvent]:
     """The last segment chooses: at every pending position of rows that are judged, with the same noise as the drafts
     had; for the newest token alone of the others."""
     places: list[Place] = []
@@ -49,20 +50,20 @@ def conclude(frontier: Frontier, rows: Many[Sequence], passed: Pass) -> list[Tok
     return events
 
 
-def _places(row: Sequence, count: int) -> list[Place]:
+def _places(row: Row, count: int) -> list[Place]:
     """The row's last `count` positions; each takes it that the drafts before it are right."""
     end, drafts = len(row.tokens), len(row.drafts)
     firsts = range(end - drafts, end - drafts + count)
     return [Place(row, row.tokens[:t], row.forced(t - end)) for t in firsts]
 
 
-def speak(frontier: Frontier, row: Sequence, logits_V: Tensor) -> list[TokenEvent]:
+def speak(frontier: Frontier, row: Row, logits_V: Tensor) -> list[TokenEvent]:
     """The prompt's own pass gives the first token."""
     said = choose_at(_places(row, 1), logits_V[None])
     return [_final(frontier, row, said[row.id][0])]
 
 
-def choose_at(places: Many[Place], logits_NV: Tensor) -> dict[int, list[Choice | None]]:
+def choose_at(places: Sequence[Place], logits_NV: Tensor) -> dict[int, list[Choice | None]]:
     """What is chosen at each place, by row; None from the row's first place on whose logits are no numbers."""
     sound = are_sound(logits_NV)
     for i in range(1, len(places)):
@@ -83,19 +84,19 @@ def choose_at(places: Many[Place], logits_NV: Tensor) -> dict[int, list[Choice |
     return said
 
 
-def _final(frontier: Frontier, row: Sequence, choice: Choice | None) -> TokenEvent:
+def _final(frontier: Frontier, row: Row, choice: Choice | None) -> TokenEvent:
     """One token chosen by the last segment; NaN ends the row instead."""
     depth = frontier.depth(None)
     return row.fail(depth) if choice is None else row.commit(choice, depth, drafted=False)
 
 
-def judge(frontier: Frontier, row: Sequence, said: Many[Choice | None]) -> tuple[list[TokenEvent], int]:
+def judge(frontier: Frontier, row: Row, said: Sequence[Choice | None]) -> tuple[list[TokenEvent], int]:
     """`verify`: commit token by token, until the first end or the first draft that the last segment would not say.
 
     Gives the events and how many tokens are final. Ends are examined before the rollback, so a finished row's
     frontiers are one less than its tokens.
     """
-    drafts, rejected = row.take_drafts(), False
+    drafts, right, rejected = row.take_drafts(), 0, False
     events: list[TokenEvent] = []
     failure: list[TokenEvent] = []
     for chosen, draft in zip(said, [*drafts, None], strict=False):  # None: after the newest draft
@@ -103,15 +104,14 @@ def judge(frontier: Frontier, row: Sequence, said: Many[Choice | None]) -> tuple
             failure = [row.fail(frontier.depth(None))]
             break
         accepted = draft is not None and draft.token == chosen.token
-        rejected = draft is not None and not accepted
-        shown = chosen
-        if draft and accepted:
-            shown = Choice(chosen.token, chosen.logprob, chosen.best, draft.exit, draft.gate)
-        row.stats.accepted += accepted
+        agreed = draft is not None and draft.best == chosen.best  # a forced draft is accepted all the same
+        right += agreed
+        rejected |= draft is not None and not agreed
+        shown = replace(chosen, exit=draft.exit, gate=draft.gate) if draft and accepted else chosen
         events.append(row.commit(shown, frontier.depth(shown.exit), drafted=accepted))
         if row.finish or not accepted:
             break
-    right = sum(event.drafted for event in events)
+    row.stats.accepted += right
     row.odds.judged(right + rejected, right)  # drafts that an end cut off say nothing
     if 0 < len(events) <= len(drafts):
         row.memory = drafts[len(events) - 1].memory

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -26,52 +27,67 @@ MOST = 64
 """Slots when nobody says how many: more rows than a CPU can serve."""
 
 
+@dataclass(frozen=True)
+class Need:
+    """Bytes: of each slot, and of the tables that all slots share (rotary positions)."""
+
+    each: int
+    shared: int
+
+    def slots(self, room: int) -> int:
+        """How many fit."""
+        return max(0, room - self.shared) // self.each
+
+
 def slots_within(model: Model, exits: Sequence[Exit], max_len: int, budget: int | None) -> int:
     """As many slots of `max_len` tokens as fit `budget` bytes (None: half of what is free), at most MOST.
 
     Raises CapacityError where not one fits.
     """
-    each = slot_bytes(model, exits, max_len)
     room = int(SHARE * free_bytes(_device(model))) if budget is None else budget
-    if each > room:
+    need = memory_needed(model, exits, max_len)
+    if need.slots(room) == 0:
         raise CapacityError(
-            f"a slot of {max_len} tokens takes {each:,} bytes and {room:,} may be used. Give the engine a smaller "
-            "max_len or more memory."
+            f"a slot of {max_len} tokens takes {need.each:,} bytes, and tables {need.shared:,}; {room:,} may be used. "
+            "Give the engine a smaller max_len or more memory."
         )
-    return min(MOST, room // each)
+    return min(MOST, need.slots(room))
 
 
 def check_fit(model: Model, exits: Sequence[Exit], max_len: int, slots: int, budget: int) -> None:
     """Raises CapacityError where so many slots take more than `budget` bytes."""
-    each = slot_bytes(model, exits, max_len)
-    if slots * each > budget:
+    need = memory_needed(model, exits, max_len)
+    if slots > need.slots(budget):
         raise CapacityError(
-            f"{slots} slots of {max_len} tokens take {slots * each:,} bytes, {each:,} each; the budget is {budget:,}. "
-            f"{budget // each} slots would fit; or give a smaller max_len or more memory."
+            f"{slots} slots of {max_len} tokens take {slots * need.each + need.shared:,} bytes, {need.each:,} each; "
+            f"the budget is {budget:,}. {need.slots(budget)} slots would fit; or give a smaller max_len or more memory."
         )
 
 
-def slot_bytes(model: Model, exits: Sequence[Exit], max_len: int) -> int:
-    """What one slot takes. Modules that are made alike take the same, so one of each kind is asked."""
-    modules = [cast(Block, block) for block in model.blocks]
-    mixers = [block.mixer for block in modules]
+def memory_needed(model: Model, exits: Sequence[Exit], max_len: int) -> Need:
+    """What slots take. Modules that are made alike take the same, so one of each kind is asked."""
+    mixers = [cast(Block, block).mixer for block in model.blocks]
     mixers += [part.mixer for exit in exits for part in (exit.gate, exit.bridge)]
-    known: dict[str, int] = {}
-    for mixer in mixers:
-        kind = likeness(mixer)
-        if kind not in known:
-            known[kind] = _state_bytes(mixer, max_len, 2) - _state_bytes(mixer, max_len, 1)
+    known = {likeness(mixer): mixer for mixer in mixers}
+    needs = {kind: _need_of(mixer, max_len) for kind, mixer in known.items()}
+    all_needs = [needs[likeness(mixer)] for mixer in mixers]
     embedded_1D = model.embed(torch.zeros(1, dtype=torch.long, device=_device(model)))
     rings = (len(exits) + 1) * RUN_LIMIT * embedded_1D.nbytes
-    return rings + sum(known[likeness(mixer)] for mixer in mixers)
+    return Need(rings + sum(need.each for need in all_needs), sum(need.shared for need in all_needs))
 
 
-def _state_bytes(mixer: Mixer, max_len: int, slots: int) -> int:
-    return sum(value.nbytes for value in _tensors(vars(mixer.init_state(slots, max_len)).values()))
+def state_bytes(mixer: Mixer, max_len: int) -> int:
+    """What a mixer remembers of one more sequence."""
+    return _need_of(mixer, max_len).each
 
 
-def _tensors(values: Iterable[object]) -> list[Tensor]:
-    return [value for value in values if isinstance(value, Tensor)]
+def _need_of(mixer: Mixer, max_len: int) -> Need:
+    one, two = (_bytes(vars(mixer.init_state(slots, max_len)).values()) for slots in (1, 2))
+    return Need(two - one, 2 * one - two)
+
+
+def _bytes(values: Iterable[object]) -> int:
+    return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
 
 def _device(model: Model) -> torch.device:
@@ -79,7 +95,7 @@ def _device(model: Model) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device; of a CPU also within the control group that this process lives in."""
+    """Memory that is free on the device; of a CPU also within its control group, where the system shows one (v2)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min(_machine_free(), _group_free())
@@ -97,6 +113,9 @@ def _group_free() -> int:
     group = Path("/sys/fs/cgroup")
     try:
         most, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except OSError:
         return 1 << 62
-    return 1 << 62 if most == "max" else max(0, int(most) - int(used))
+    if most == "max":
+        return 1 << 62
+    return max(0, int(most) - int(used) + int(stat.get("inactive_file", 0)))  # files' pages are given back

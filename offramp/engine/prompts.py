@@ -6,15 +6,17 @@ of gates and bridges) is a function of the tokens up to its end alone: giving it
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import takewhile
 
 from torch import Tensor
 
 from offramp.engine.frontier import Frontier, Saved
-from offramp.engine.sequence import Request
-from offramp.engine.sequence import Sequence as Row
+from offramp.engine.request import Request
+from offramp.engine.row import Row
 from offramp.mixers.base import CELL
 
 
@@ -40,45 +42,50 @@ class Prompts:
             frontier.restore(row.slot, shared.saved)
             row.prefilled = len(row.request.prompt)
             return shared.logits_V
-        for key in self._keys(row.request)[: (len(row.request.prompt) - 1) // CELL]:
-            if key not in self._cells:
-                break
-            self._cells.move_to_end(key)
+        row.cells = self._keys(row.request)
+        known = list(takewhile(self._cells.__contains__, row.cells[: (len(row.request.prompt) - 1) // CELL]))
+        for key in known:
             frontier.restore(row.slot, self._cells[key])
-            row.prefilled += CELL
-            self.hits += 1
+        row.prefilled = CELL * len(known)
+        self.hits += len(known)
+        self._touch(known)
         return None
 
     def keep(self, frontier: Frontier, row: Row, logits_V: Tensor) -> None:
         """Remember the cell that the row has just run, and the whole prompt where other samples wait for it."""
         if row.shared is not None and row.prompted:
             row.shared.saved, row.shared.logits_V = frontier.snapshot(row.slot), logits_V
-        if row.prefilled % CELL == 0 and self.limit:
-            key = self._keys(row.request)[row.prefilled // CELL - 1]
-            if key not in self._cells:
-                self._put(key, frontier.snapshot(row.slot, since=row.prefilled - CELL))
+        *before, key = row.cells[: row.prefilled // CELL] or [b""]
+        whole = row.prefilled > 0 and row.prefilled % CELL == 0
+        if whole and key not in self._cells and all(cell in self._cells for cell in before):
+            self._put(before, key, frontier.snapshot(row.slot, since=row.prefilled - CELL))
 
-    def _put(self, key: bytes, saved: Saved) -> None:
+    def _put(self, before: Sequence[bytes], key: bytes, saved: Saved) -> None:
+        """A cell without those before it is of no use, so it never takes their place."""
         size = _size(saved)
-        if size > self.limit:
+        if size > self.limit - sum(_size(self._cells[cell]) for cell in before):
             return
+        self._touch(before)
         while self.bytes + size > self.limit:
             self.bytes -= _size(self._cells.popitem(last=False)[1])
         self._cells[key] = saved
         self.bytes += size
+        self._touch([*before, key])
+
+    def _touch(self, cells: Sequence[bytes]) -> None:
+        """They were used just now; what begins a prompt last, so that it goes after what follows it."""
+        for cell in reversed(cells):
+            self._cells.move_to_end(cell)
 
     def _keys(self, request: Request) -> list[bytes]:
         """One for each whole cell: of all tokens up to its end."""
-        digest = blake2b(request.salt.encode(), digest_size=32)
+        salt = blake2b(request.salt.encode()).digest()  # of one length, so it cannot be read as tokens
+        digest = blake2b(salt, digest_size=32)
         keys = []
         for start in range(0, len(request.prompt) - CELL + 1, CELL):
-            digest.update(_bytes(request.prompt[start : start + CELL]))
+            digest.update(array("q", request.prompt[start : start + CELL]).tobytes())
             keys.append(digest.digest())
         return keys
-
-
-def _bytes(tokens: Sequence[int]) -> bytes:
-    return b"".join(token.to_bytes(8, "little") for token in tokens)
 
 
 def _size(saved: Saved) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offramp.engine.sequence import Request, Shared
+from offramp.engine.request import Request
+from offramp.engine.row import Shared
 from offramp.errors import QueueFull
 
 FAIR = 8
@@ -31,17 +32,18 @@ class Queue:
     def __len__(self) -> int:
         return len(self._items)
 
-    def check_room(self, count: int = 1) -> None:
-        """Raises QueueFull where so many more may not wait."""
-        if len(self) + count > self.limit:
+    def __contains__(self, number: int) -> bool:
+        return any(item.number == number for item in self._items)
+
+    def check_room(self, count: int, soon: int) -> None:
+        """Raises QueueFull where so many more may not wait. soon: how many leave with the next turn."""
+        if len(self) + count > self.limit + soon:
             raise QueueFull(
                 f"{len(self)} requests are waiting and the queue holds {self.limit}: no room for {count} more. Add it "
                 "again once some have ended, or give the engine a longer queue."
             )
 
     def put(self, item: Waiting) -> None:
-        """Raises QueueFull."""
-        self.check_room()
         self._items.append(item)
 
     def take(self) -> Waiting:

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from offramp.engine.reply import Choice
+from offramp.engine.request import Request
 from offramp.engine.sampler import choose
-from offramp.engine.sequence import Choice, Request
 from offramp.errors import UsageError
 from offramp.exits.base import Exit
 from offramp.models.base import Model

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from offramp.engine.sequence import Choice, Sampling
+from offramp.engine.reply import Choice
+from offramp.engine.request import Sampling
 from offramp.ops.rowwise import rowwise
 
 TOGETHER = 1 << 16
@@ -74,7 +75,7 @@ def _adjusted(logits_RV: Tensor, places: Sequence[_Place]) -> Tensor:
     for i, (logits_V, place) in enumerate(zip(logits_RV, places, strict=True)):
         sampling = place.sampling
         if sampling.processor is not None:
-            logits_V = sampling.processor(logits_V, place.before)
+            logits_V = sampling.processor(logits_V.clone(), place.before)  # it may work in place
         if sampling.processor is not None or sampling.repetition_penalty != 1:
             adjusted_RV[i] = penalise(logits_V.double(), place.before, sampling)
     heats = [place.sampling.temperature or 1.0 for place in places]

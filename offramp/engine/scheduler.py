@@ -8,8 +8,7 @@ a prompt has its next cell after one cycle at most, in the order in which rows w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Many
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from offramp.engine.controller import Controller
@@ -17,14 +16,15 @@ from offramp.engine.decode import deep, prefill, shallow
 from offramp.engine.frontier import Frontier
 from offramp.engine.judge import speak
 from offramp.engine.prompts import Prompts
-from offramp.engine.sequence import Sequence, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.row import Row
 
 
 @dataclass(frozen=True)
 class Prefill:
     """A row's next prompt cell, or all that is known of its prompt already."""
 
-    row: Sequence
+    row: Row
 
     def run(self, frontier: Frontier, prompts: Prompts) -> list[TokenEvent]:
         row = self.row
@@ -39,7 +39,7 @@ class Prefill:
 class Shallow:
     """One token of each row through the first segment. Without drafting, rows that are judged stay."""
 
-    rows: Many[Sequence]
+    rows: Sequence[Row]
     drafting: bool
 
     def run(self, frontier: Frontier, prompts: Prompts) -> list[TokenEvent]:
@@ -50,7 +50,7 @@ class Shallow:
 class Deep:
     """Everything that waits behind the first exit."""
 
-    rows: Many[Sequence]
+    rows: Sequence[Row]
 
     def run(self, frontier: Frontier, prompts: Prompts) -> list[TokenEvent]:
         return deep(frontier, self.rows)
@@ -67,13 +67,14 @@ class Scheduler:
         self.rounds = 0
         self.cell_run = False
 
-    def next(self, running: Iterable[Sequence]) -> Turn | None:
+    def next(self, running: Iterable[Row]) -> Turn | None:
         """The next turn; None where nobody can take one. running: in the order of their admission."""
         rows = [row for row in running if not row.paused]
         prompts = [row for row in rows if not row.prompted]
         talking = sorted((row for row in rows if row.prompted), key=lambda row: row.slot)
-        waiting = [row for row in talking if row.stays or row.full()]
-        going = [row for row in talking if not (row.stays or row.full())]
+        held = {row.id for row in talking if row.stays or row.full()}
+        waiting = [row for row in talking if row.id in held]
+        going = [row for row in talking if row.id not in held]
         between = not any(row.stays or row.drafts for row in talking)
         if prompts and between and not (self.cell_run and going):
             self.cell_run = True

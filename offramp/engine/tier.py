@@ -51,8 +51,8 @@ class Tier:
 EXACT = Tier("exact", RUN_LIMIT)
 FAST = Tier("tolerance", 0)
 
-PROMPT = 70
-"""Tokens before the chunk that the self-test tries: some whole blocks of attention, and a part of one."""
+PROMPT = 200
+"""Tokens before the chunk that the self-test tries: a whole tile of attention, and a part of one."""
 
 
 def choose_tier(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Tier:
@@ -96,18 +96,18 @@ def _chunk_exact(module: nn.Module, parts: list[Stateful], prompt_TD: Tensor, to
 
     parts: those of the module that have a state each: a block itself, an exit's gate and bridge.
     """
-    together, apart = ([part.mixer.init_state(2, PROMPT + 2 * RUN_LIMIT) for part in parts] for _ in range(2))
+    together, apart = ([part.mixer.init_state(4, PROMPT + 2 * RUN_LIMIT) for part in parts] for _ in range(2))
     for states in (together, apart):
         for part, state in zip(parts, states, strict=True):
-            part.prefill(prompt_TD[None], state, [1])
-    at_once = _outputs(module(tokens_TD, *together, [1], [RUN_LIMIT]))
+            part.prefill(prompt_TD[None], state, [3])
+    at_once = _outputs(module(tokens_TD, *together, [3], [RUN_LIMIT]))
     one_by_one = []
     for t in range(RUN_LIMIT):
         place = t % (RUN_LIMIT - 1) + 1  # of the token in this call; before it comes the other row
         rolled_TD = tokens_TD.roll(place - t, 0)
-        one_by_one.append(_outputs(module(rolled_TD, *apart, [0, 1], [place, 1]))[place : place + 1])
+        one_by_one.append(_outputs(module(rolled_TD, *apart, [0, 3], [place, 1]))[place : place + 1])
         for part, state in zip(parts, apart, strict=True):
-            part.mixer.commit(state, [0, 1], [0, 1])
+            part.mixer.commit(state, [0, 3], [0, 1])
     return torch.equal(at_once, torch.cat(one_by_one))
 
 

@@ -34,6 +34,8 @@ NAME = "timings.json"
 FORM = 1
 """Counts the forms that the file has had: another one is not read."""
 MOST_ENTRIES = 256
+MOST_TOKENS = 1 << 20
+"""Of a pass that a file may speak of."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Curve:
 
 def _sound(points: Sequence[tuple[int, float]]) -> bool:
     counts = [count for count, _ in points]
-    rising = bool(counts) and counts[0] >= 1 and counts == sorted(set(counts))
+    rising = bool(counts) and 1 <= counts[0] and counts[-1] <= MOST_TOKENS and counts == sorted(set(counts))
     return rising and all(math.isfinite(seconds) and seconds >= 0 for _, seconds in points)
 
 

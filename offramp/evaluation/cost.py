@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from offramp.engine.sequence import Stats
+from offramp.engine.reply import Stats
 from offramp.exits.base import Exit
 from offramp.mixers.base import CELL, Mixer, State
 from offramp.models.base import Model

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Generation, Request
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request
 from offramp.errors import UsageError
 from offramp.evaluation.cost import Cost, Costs, part_costs, run_cost
 from offramp.exits.base import Bridge, Exit, Gate

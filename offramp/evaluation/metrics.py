@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from offramp.engine.sequence import Generation
+from offramp.engine.reply import Generation
 
 LONGEST_PERIOD = 16
 REPEATS = 3

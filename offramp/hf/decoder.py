@@ -17,7 +17,8 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from offramp.engine.engine import Engine
 from offramp.engine.load import exits_for
-from offramp.engine.sequence import Request, Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request, Sampling
 from offramp.errors import UsageError
 from offramp.exits.exit_set import ExitSet
 from offramp.hf.refusals import refuse_config, refuse_inputs, refuse_processors

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import TokenEvent
+from offramp.engine.reply import TokenEvent
 from offramp.errors import OfframpError, UsageError
 from offramp.hf.rows import Row
 

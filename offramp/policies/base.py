@@ -1,8 +1,9 @@
 """The policy contract: a pure rule from what an exit shows, and what the rule remembers, to who leaves.
 
-A policy is called at every exit the newest token visits, also when run_max or the scheduler overrules it; never
-with NaN, not for prompt or drained tokens. Its memory is a value, not an attribute: the engine keeps the one that
-followed each provisional token, so rolling back is taking an older one.
+A policy is called at every exit the newest token visits, also when run_max or the scheduler overrules it (unless it
+reads logits and remembers nothing: that would cost a head, and nobody would know); never with NaN, not for prompt or
+drained tokens. Its memory is a value, not an attribute: the engine keeps the one that followed each provisional token,
+so rolling back is taking an older one.
 
 Shapes: R rows, D width, V vocabulary.
 """

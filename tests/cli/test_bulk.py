@@ -23,7 +23,8 @@ from offramp.cli.bulk_prompts import LIMIT, Line, Task, read_lines
 from offramp.cli.bulk_replies import _answer, answers
 from offramp.engine.engine import Engine, fold
 from offramp.engine.load import load
-from offramp.engine.sequence import Request, Stats, TokenEvent
+from offramp.engine.reply import Stats, TokenEvent
+from offramp.engine.request import Request
 
 PROMPTS: list[dict[str, Any]] = [
     {"prompt": "a long one", "max_tokens": 40, "id": "first"},

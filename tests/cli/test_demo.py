@@ -12,7 +12,7 @@ from rich.console import Console
 from offramp.cli import demonstration
 from offramp.cli.demo_report import print_report
 from offramp.cli.options import Where
-from offramp.engine.sequence import Generation, Stats, TokenEvent
+from offramp.engine.reply import Generation, Stats, TokenEvent
 from offramp.zoo.prompts import Prompt
 from offramp.zoo.showcase.quality import Quality, Trial
 from offramp.zoo.showcase.settings import FULL, SETTINGS, VERIFY, Setting, Task

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from offramp.cli.streaming import JsonLines, ShadedText, Summary, show
-from offramp.engine.sequence import Stats, TokenEvent
+from offramp.engine.reply import Stats, TokenEvent
 from offramp.policies.base import ExitPolicy
 from offramp.registry import find, names
 

@@ -99,7 +99,9 @@ def test_what_leaving_costs(run: Any, checkpoint: Path) -> None:
     for cost in after.values():
         assert list(cost) == registry.names("offramp.propagation")
         assert cost["skip"]["weight_bytes"] < cost["project"]["weight_bytes"] < full["weight_bytes"]
-    assert full["flops"] < after["1"]["verify"]["flops"] and after["2"]["verify"] is None, "drafts leave first"
+    assert full["flops"] < after["1"]["verify"]["flops"] and after["2"]["verify"] is None, (
+        "drafts leave first"
+    )
     text = run("inspect", checkpoint).out
     assert "a token that leaves after 1 of 4 blocks" in text and "exits: linear" in text
     [row] = [line for line in text.splitlines() if line.startswith("skip ")]

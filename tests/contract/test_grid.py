@@ -17,7 +17,8 @@ from test_invariants import requests, said
 
 from offramp import registry
 from offramp.engine.engine import fold
-from offramp.engine.sequence import Generation, Request, Sampling
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request, Sampling
 from offramp.models.families import all_families
 from offramp.propagation.base import Propagation
 

@@ -12,7 +12,7 @@ from checks import hold_to_contract
 
 from offramp import registry
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.errors import UnknownName
 from offramp.models.families import family_for
 from offramp.policies.base import ExitPolicy

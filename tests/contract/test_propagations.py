@@ -11,7 +11,7 @@ from random_models import Tiny, tiny
 
 from offramp import registry
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.errors import UsageError
 from offramp.mixers._entries import AttentionState
 from offramp.mixers.attention import Attention

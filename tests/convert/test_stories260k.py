@@ -17,7 +17,8 @@ from offramp.convert.source import Source, from_folder
 from offramp.convert.write import write_folder
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint, load
-from offramp.engine.sequence import Request, Stats
+from offramp.engine.reply import Stats
+from offramp.engine.request import Request
 from offramp.exits.base import ExitConfig
 from offramp.exits.exit_set import build_exits
 from offramp.models.base import Model

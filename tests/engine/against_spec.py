@@ -13,8 +13,8 @@ from spec.from_weights import attention_from_weights, mamba2_mixer_from_weights
 from spec.layers import Linear
 from spec.mixers import Mixer
 
+from offramp.engine.request import Request
 from offramp.engine.sampler import gumbel
-from offramp.engine.sequence import Request
 from offramp.exits.base import Exit as OurExit
 from offramp.exits.gates.mlp import Mlp
 from offramp.exits.trunk import Trunk

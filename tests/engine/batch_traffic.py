@@ -10,7 +10,8 @@ from random_models import CONTEXT, VOCAB, Tiny
 
 from offramp.engine.controller import Controller, Prospect
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request, Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request, Sampling
 from offramp.registry import names
 from offramp.text import Text
 

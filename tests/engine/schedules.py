@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from random import Random
 
 from offramp.engine.engine import Engine
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request
+from offramp.engine.row import Row
 from offramp.engine.scheduler import Deep, Prefill, Shallow, Turn
-from offramp.engine.sequence import Request, TokenEvent
-from offramp.engine.sequence import Sequence as Row
 
 
 @dataclass

@@ -12,7 +12,7 @@ from spec import Model as SpecModel
 from spec import Row, finish_at_first_exit
 from test_invariants import GATES, PROPAGATIONS, requests
 
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 
 
 def compare(setup: Tiny, oracle: SpecModel, propagations: Iterable[str], seed: int, count: int) -> None:

@@ -14,7 +14,8 @@ from random_models import VOCAB, Tiny, tiny
 
 from offramp.engine.asynchronous import AsyncEngine
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Generation, Request, Sampling, TokenEvent
+from offramp.engine.reply import Generation, TokenEvent
+from offramp.engine.request import Request, Sampling
 from offramp.errors import CapacityError, OfframpError, QueueFull, UsageError
 from offramp.mixers.base import RUN_LIMIT
 

@@ -8,7 +8,7 @@ import pytest
 from random_models import BACKBONES, tiny
 from test_invariants import said
 
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 
 DYNAMIC = {"rope_type": "dynamic", "factor": 8.0}
 YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 12}

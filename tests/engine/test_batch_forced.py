@@ -11,7 +11,8 @@ from batch_traffic import PROPAGATIONS, Alone, Visit, differing, drive, said
 from random_models import EOS, VOCAB, Tiny, tiny
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Generation, Request, Sampling
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request, Sampling
 
 KINDS = (("llama", "mamba", "last_block"), ("mamba2", "linear", "none"), ("bamba", "transformer", "lens"))
 PROMPT = (7, 8, 9)

@@ -12,7 +12,8 @@ import pytest
 from batch_traffic import PROPAGATIONS, Alone, Visit, Whims, differing, drive, random_request, visits
 from random_models import Tiny, tiny
 
-from offramp.engine.sequence import Request, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request
 
 BACKBONES = ("llama", "mamba", "mamba2", "bamba")
 GATES = ("linear", "transformer", "mamba")

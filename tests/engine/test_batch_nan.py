@@ -14,7 +14,8 @@ import torch
 from batch_traffic import PROPAGATIONS, Alone, Visit, differing, drive, random_request, said
 from random_models import VOCAB, Tiny, tiny
 
-from offramp.engine.sequence import Request, Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request, Sampling
 
 KINDS = (
     ("llama", "mamba", "last_block"),

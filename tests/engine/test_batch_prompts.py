@@ -11,7 +11,8 @@ from batch_traffic import Alone, drive, said, visits
 from random_models import VOCAB, Tiny, tiny
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request, Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request, Sampling
 from offramp.mixers.base import CELL
 
 KINDS = (

@@ -12,7 +12,8 @@ from random_models import CONTEXT, tiny
 from test_engine import letters
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request, Sampling, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request, Sampling
 
 SLOTS = 8
 SAMPLING = Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.1, seed=5)

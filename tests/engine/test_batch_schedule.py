@@ -14,9 +14,10 @@ from random_models import VOCAB, Tiny, tiny
 
 from offramp.engine.engine import Engine
 from offramp.engine.queue import FAIR
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request
+from offramp.engine.row import Row
 from offramp.engine.scheduler import Deep, Prefill, Shallow, Turn
-from offramp.engine.sequence import Request, TokenEvent
-from offramp.engine.sequence import Sequence as Row
 from offramp.errors import UsageError
 from offramp.mixers.base import CELL
 

@@ -16,7 +16,8 @@ from batch_traffic import Alone, Visit, differing, drive
 from random_models import CONTEXT, VOCAB, Tiny, tiny
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request, Stats
+from offramp.engine.reply import Stats
+from offramp.engine.request import Request
 from offramp.errors import CapacityError, QueueFull
 
 KINDS = (

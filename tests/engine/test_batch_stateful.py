@@ -19,7 +19,8 @@ from schedules import RandomTurns
 from test_engine import letters
 
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request, TokenEvent
+from offramp.engine.reply import TokenEvent
+from offramp.engine.request import Request
 from offramp.errors import QueueFull
 
 KINDS = (

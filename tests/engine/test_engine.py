@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from offramp.engine.engine import Engine
 from offramp.engine.load import load
 from offramp.engine.reference import reference
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 from offramp.errors import CapacityError, ExitsError, UnknownName, UsageError
 from offramp.exits.exit_set import build_exits
 from offramp.exits.store import ExitsInfo, save_exits

@@ -12,8 +12,9 @@ from random_models import AFTER, BACKBONES, KIN, VOCAB, Tiny, tiny
 from schedules import RandomTurns, serve
 
 from offramp.engine.engine import Engine, fold
-from offramp.engine.sequence import Generation, Request, Sampling
-from offramp.engine.sequence import Sequence as Row
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request, Sampling
+from offramp.engine.row import Row
 from offramp.propagation.base import Part
 
 GATES = ("linear", "transformer", "mamba")

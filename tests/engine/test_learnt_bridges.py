@@ -12,7 +12,7 @@ from test_invariants import LEARNT, said
 
 from offramp.engine.engine import Engine
 from offramp.engine.reference import reference
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 from offramp.engine.tier import self_test
 from offramp.mixers.identity import Identity
 

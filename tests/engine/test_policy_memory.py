@@ -14,7 +14,7 @@ from spec import Row, finish_at_first_exit
 from torch import Tensor
 
 from offramp import registry
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.policies.base import ExitPolicy, Memory, Signal
 
 PROPAGATIONS = registry.names("offramp.propagation")

@@ -10,8 +10,8 @@ from random_models import tiny
 from torch import Tensor
 
 from offramp.engine.reference import reference
+from offramp.engine.request import Request, Sampling
 from offramp.engine.sampler import choose
-from offramp.engine.sequence import Request, Sampling
 
 
 def no_repeats(logits_V: Tensor, before: Sequence[int]) -> Tensor:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from offramp.engine import sampler
+from offramp.engine.request import Request, Sampling
 from offramp.engine.sampler import choose, choose_each, gumbel, keep_likely, penalise
-from offramp.engine.sequence import Request, Sampling
 from offramp.errors import UsageError
 
 

@@ -11,7 +11,7 @@ from random_models import AFTER, CONTEXT, tiny
 from offramp import registry
 from offramp.engine.engine import Engine
 from offramp.engine.load import load
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.errors import ExitsError, UsageError
 from offramp.exits import gates
 from offramp.exits.untrained import Abstaining

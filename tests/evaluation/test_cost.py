@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from offramp import registry
 from offramp.engine.engine import Engine
-from offramp.engine.sequence import Request
+from offramp.engine.request import Request
 from offramp.errors import UsageError
 from offramp.evaluation.cost import Cost, part_costs, run_cost
 from offramp.evaluation.leaving import leaving_costs

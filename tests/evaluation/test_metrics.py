@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from offramp.engine.sequence import Generation, Stats, TokenEvent
+from offramp.engine.reply import Generation, Stats, TokenEvent
 from offramp.evaluation.metrics import (
     accepted_share,
     blocks_skipped,

@@ -16,7 +16,7 @@ from random_models import raw_config
 from torch import Tensor
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
-from offramp.engine.sequence import TokenEvent
+from offramp.engine.reply import TokenEvent
 from offramp.errors import CapacityError, CheckpointError, ExitsError, UsageError
 from offramp.exits.info import ExitsInfo
 from offramp.exits.store import save_exits

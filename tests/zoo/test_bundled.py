@@ -10,7 +10,8 @@ import torch
 
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint, exits_of, load
-from offramp.engine.sequence import Generation, Request, Sampling
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request, Sampling
 from offramp.zoo.bundled import folder
 from offramp.zoo.pack import pack
 from offramp.zoo.prompts import load_prompts

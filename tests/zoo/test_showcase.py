@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from offramp.engine.sequence import Generation, Request, Stats, TokenEvent
+from offramp.engine.reply import Generation, Stats, TokenEvent
+from offramp.engine.request import Request
 from offramp.zoo.prompts import Prompt
 from offramp.zoo.showcase.quality import quality, trial
 from offramp.zoo.showcase.settings import CODE_TOKENS, FULL, SKIP, VERIFY, Task

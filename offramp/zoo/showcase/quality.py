@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from offramp.engine.sequence import Generation, Request
+from offramp.engine.reply import Generation
+from offramp.engine.request import Request
 from offramp.evaluation.metrics import blocks_skipped, ends_in_loop, mean_depth, weight_reads
 from offramp.zoo.score import exact_match
 from offramp.zoo.showcase.settings import Setting, Task

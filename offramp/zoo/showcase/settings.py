@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from offramp.engine.sequence import Request, Sampling
+from offramp.engine.request import Request, Sampling
 from offramp.zoo.prompts import Prompt
 
 CODE_TOKENS, ANSWER_TOKENS = 32, 16
