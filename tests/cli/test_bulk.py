@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import fcntl
 import io
 import json
 import math
@@ -10,21 +13,27 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 
-from offramp.cli import bulk, bulk_progress
+from offramp.cli import bulk, bulk_file, bulk_progress
+from offramp.cli.app import main
 from offramp.cli.bulk_progress import Tally, bulk_bar
-from offramp.cli.bulk_prompts import LIMIT, Line, Task, read_lines
-from offramp.cli.bulk_replies import _answer, answers
+from offramp.cli.bulk_prompts import LIMIT, Task, read_lines
+from offramp.cli.bulk_replies import Answer, Window, _answer, answers
+from offramp.cli.bulk_settings import settings_digest
 from offramp.engine.engine import Engine, fold
 from offramp.engine.load import load
 from offramp.engine.reply import Stats, TokenEvent
 from offramp.engine.request import Request
+from offramp.errors import UsageError
+from tests.cli.conftest import write_exits
 
 PROMPTS: list[dict[str, Any]] = [
     {"prompt": "a long one", "max_tokens": 40, "id": "first"},
@@ -179,9 +188,10 @@ def test_a_model_that_gives_no_number() -> None:
     """The beginning of the reply, and what went wrong."""
     good = TokenEvent(7, "a", 2, None, False, -1.0, 7, 0)
     end = TokenEvent(-1, "b", 4, None, False, math.nan, -1, 1, "nan", stats=Stats(tokens=1))
-    said = _answer(Task(Line(0, 1, b"")), fold([good, end]))
-    assert (said["text"], said["tokens"], said["finish"], said["depth"]) == ("ab", (7,), "nan", 2.0)
-    assert "not numbers" in str(said["error"])
+    answer = _answer(Task(0, "key"), fold([good, end]))
+    said = json.loads(answer.line)
+    assert (said["text"], said["tokens"], said["finish"], said["depth"]) == ("ab", [7], "nan", 2.0)
+    assert answer.failed and "not numbers" in said["error"]
 
 
 def test_nothing_runs_far_ahead_of_a_slow_reply(checkpoint: Path) -> None:
@@ -193,12 +203,65 @@ def test_nothing_runs_far_ahead_of_a_slow_reply(checkpoint: Path) -> None:
         nonlocal taken
         for i in range(30):
             taken += 1
-            yield Task(Line(i, i + 1, b""), request=Request((5,), max_tokens=1 if i else 40, ignore_eos=True))
+            yield Task(i, "key", request=Request((5,), max_tokens=1 if i else 40, ignore_eos=True))
 
-    found = answers(engine, tasks(), lambda events: None, window=6)
-    assert next(found)[0].line.index == 0 and taken == 6
-    assert [task.line.index for task, _ in found] == list(range(1, 30))
+    found = answers(engine, tasks(), lambda events: None, Window(lines=6))
+    assert index(next(found)) == 0 and taken == 6
+    assert [index(answer) for answer in found] == list(range(1, 30))
     assert not engine.busy
+
+
+def index(answer: Answer) -> int:
+    """The line's."""
+    found: int = json.loads(answer.line)["index"]
+    return found
+
+
+def test_what_waits_for_a_slow_reply_is_bounded_in_bytes(checkpoint: Path) -> None:
+    """Behind the slow one are refusals of a thousand bytes each; before it they are answered as they come."""
+    loaded, taken = load(checkpoint), 0
+    engine = Engine(loaded.model, None, loaded.text, slots=2, max_len=64)
+    slow = Request((5,), max_tokens=20, ignore_eos=True)
+
+    def tasks() -> Iterator[Task]:
+        nonlocal taken
+        for i in range(40):
+            taken += 1
+            yield Task(i, "key", request=slow) if i == 10 else Task(i, "key", error="x" * 1000)
+
+    found = answers(engine, tasks(), lambda events: None, Window(bytes=5000))
+    for i in range(10):
+        assert index(next(found)) == i and taken == i + 1
+    assert index(next(found)) == 10 and taken == 16, "5 more, of a little over a thousand bytes"
+    assert [index(answer) for answer in found] == list(range(11, 40))
+
+
+def test_long_lines_are_forgotten_once_they_are_read(generate: Any, inputs: Path, tmp_path: Path) -> None:
+    """Forty of a megabyte wait for a slow one; an error quotes no more of them than a reader wants."""
+    strange = '{"%s": 1}' % ("q" * (LIMIT - 20))
+    write(inputs, [{"tokens": [5], "max_tokens": 40}, *[strange] * 40])
+    tracemalloc.start()
+    try:
+        assert generate(*SETTINGS).code == 1
+        assert tracemalloc.get_traced_memory()[1] < 16 * LIMIT
+    finally:
+        tracemalloc.stop()
+    items = read(tmp_path / "out.jsonl")
+    assert len(items) == 41 and "unknown field 'qqq" in items[1]["error"] and len(items[1]["error"]) < 400
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    """Only there; and a line that it makes too long is not cut to one that is short enough."""
+    mark = codecs.BOM_UTF8
+    assert [line.raw for line in read_lines(io.BytesIO(mark + b"{}\n" + mark + b"{}"))] == [
+        b"{}",
+        mark + b"{}",
+    ]
+    assert [line.raw for line in read_lines(io.BytesIO(mark))] == []
+    assert [len(line.raw) for line in read_lines(io.BytesIO(mark + b"x" * LIMIT + b"x\n{}"))] == [
+        LIMIT + 1,
+        2,
+    ]
 
 
 def test_lines_are_read_one_at_a_time() -> None:
@@ -288,6 +351,44 @@ def test_what_does_not_change_a_reply_may_change(generate: Any, tmp_path: Path) 
     assert (tmp_path / "out.jsonl").read_bytes() == whole
 
 
+@pytest.fixture
+def digest(run: Any, bare_checkpoint: Path) -> Callable[[], str]:
+    """Of a checkpoint that may be changed, with exits that may be."""
+    write_exits(bare_checkpoint, "linear", "none", (1, 2))
+    return lambda: settings_digest(load(bare_checkpoint), Request((0,)), chat=False)
+
+
+def test_other_weights_of_exits_are_other_settings(digest: Any, bare_checkpoint: Path) -> None:
+    """Trained again in the same place: the file exits.json says the same."""
+    before = digest()
+    assert digest() == before
+    file = bare_checkpoint / "exits/linear/model.safetensors"
+    weights = load_file(file)
+    weights[min(weights)].flatten()[-1] += 1
+    save_file(weights, file)
+    assert digest() != before
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", None),
+        ("chat_template.jinja", "{{ messages }}"),
+        ("tokenizer_config.json", '{"bos_token": "a", "add_bos_token": true}'),
+        ("generation_config.json", '{"eos_token_id": [7]}'),
+    ],
+)
+def test_another_tokenizer_or_end_is_another_setting(
+    digest: Any, bare_checkpoint: Path, file: str, content: str | None
+) -> None:
+    before = digest()
+    if content is None:
+        tokenizer = json.loads((bare_checkpoint / file).read_text())
+        content = json.dumps({**tokenizer, "normalizer": {"type": "Lowercase"}})
+    (bare_checkpoint / file).write_text(content)
+    assert digest() != before
+
+
 @pytest.mark.parametrize("change", ["edited", "swapped", "shorter"])
 def test_other_prompts_are_refused(generate: Any, inputs: Path, tmp_path: Path, change: str) -> None:
     generate(*SETTINGS)
@@ -324,6 +425,87 @@ def test_a_file_of_somebody_else_is_left_alone(generate: Any, tmp_path: Path, co
     assert (tmp_path / "out.jsonl").read_text() == content
 
 
+def test_two_runs_do_not_write_to_one_file(
+    generate: Any, checkpoint: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the first is at work, and is refused before it loads a model."""
+    out, codes, step = tmp_path / "out.jsonl", [], Engine.step
+    second = ["generate", "no-such-model", "--input", str(inputs), "--output", str(out)]
+
+    def step_and_start(engine: Engine) -> list[TokenEvent]:
+        codes.append(main(second))
+        return step(engine)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", step_and_start)
+        first = generate(*SETTINGS)
+    assert first.code == 0 and set(codes) == {2} and "another run is writing there" in first.err
+    assert [item["index"] for item in read(out)] == [0, 1, 2, 3, 4]
+    whole = out.read_bytes()
+    assert generate(*SETTINGS).code == 0 and out.read_bytes() == whole, "it is free again"
+
+
+def test_a_file_that_its_owner_took_away_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened before, locked after: what is written would be in no folder."""
+    out = tmp_path / "out.jsonl"
+    lock = fcntl.flock
+
+    def late(file: Any, how: int) -> None:
+        out.unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(UsageError, match="another run"), bulk_file.sole_writer(out):
+        raise AssertionError
+
+
+def test_where_there_are_no_locks(generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a system, or in a file system."""
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", none)
+        assert generate(*SETTINGS).code == 0
+    whole = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "out.jsonl").write_bytes(whole[:100])
+    monkeypatch.setattr(bulk_file, "fcntl", None)
+    assert generate(*SETTINGS).code == 0 and (tmp_path / "out.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("where", ["folder", "link"])
+def test_an_output_that_cannot_be_is_said_before_a_model_is_loaded(
+    run: Any, inputs: Path, tmp_path: Path, where: str
+) -> None:
+    out = tmp_path / "no" / "folder" if where == "folder" else tmp_path / "link"
+    if where == "link":
+        out.symlink_to(tmp_path / "no" / "folder")
+    result = run("generate", "no-such-model", "--input", inputs, "--output", out)
+    assert result.code == 1 and f"No such file or directory: {out}" in result.err
+
+
+def test_a_failed_start_leaves_the_output_as_it_was(run: Any, inputs: Path, tmp_path: Path) -> None:
+    """What was there stays, were it empty; what was not is not there after."""
+    old, new, link = tmp_path / "old", tmp_path / "new", tmp_path / "link"
+    old.touch()
+    link.symlink_to(tmp_path / "end of the link")
+    for out in (old, new, link):
+        assert run("generate", "no-such-model", "--input", inputs, "--output", out).code == 1
+    assert old.exists() and not new.exists() and link.is_symlink() and not link.exists()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whatever a run does with the signal, the tests after it can be interrupted."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(
     generate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +523,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(
         patch.setattr(Engine, "step", interrupted)
         stopped = generate(*SETTINGS, "--slots", 1)
     assert stopped.code == 130 and "the same command goes on from there" in stopped.err
+    signal.raise_signal(signal.SIGINT)  # again, while the process ends: nothing happens
     assert 0 < len(out.read_bytes()) < len(whole) and whole.startswith(out.read_bytes())
     assert generate(*SETTINGS).code == 0 and out.read_bytes() == whole
 
@@ -383,9 +566,12 @@ def test_a_killed_process_is_gone_on_with(
         (["--input", "IN", "--output", "no/such/folder"], 1, "No such file or directory"),
         (["--input", "IN", "--output", "OUT", "--slots", "0"], 2, "slots is 0"),
         (["--input", "IN", "--output", "OUT", "--max-len", "-5"], 2, "max_len is -5"),
+        (["--input", "IN", "--output", "OUT", "--max-len", "1"], 2, "take at least 2 tokens"),
         (["--input", "IN", "--output", "OUT", "--memory", "1K"], 1, "a slot of 64 tokens takes"),
         (["--input", "IN", "--output", "OUT", "--memory", "9K", "--slots", "99"], 1, "99 slots of 64 tokens"),
         (["--input", "IN", "--output", "OUT", "--memory", "much"], 2, "like 2GB or 512MB"),
+        (["--input", "IN", "--output", "OUT", "--memory", "9" * 400], 2, "like 2GB or 512MB"),
+        (["--input", "IN", "--output", "OUT", "--memory", "9" * 300 + "T"], 2, "like 2GB or 512MB"),
         (["--input", "IN", "--output", "OUT", "--policy", "gat"], 2, "Did you mean 'gate'"),
         (["--input", "IN", "--output", "OUT", "--threshold", "1,1,1"], 2, "3 thresholds for 2 exits"),
         (["--input", "IN", "--output", "OUT", "--temperature", "-1"], 2, "temperature is -1"),

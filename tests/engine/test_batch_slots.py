@@ -170,19 +170,25 @@ def test_slots_that_do_not_fit_the_memory_are_refused(llama: Tiny) -> None:
 
 
 def test_a_full_queue_refuses_and_loses_nothing(llama: Tiny) -> None:
+    """Requests that will find a free slot at once take no room in it."""
     engine = llama.engine(slots=2, queue=3)
     requests = [Request((token, 2), max_tokens=3, ignore_eos=True) for token in range(1, 9)]
-    numbers = [engine.add(request) for request in requests[:3]]
-    with pytest.raises(QueueFull, match="3 requests are waiting and the queue holds 3"):
-        engine.add(requests[3])
-    with pytest.raises(QueueFull):
-        engine.stream(requests[3])
-    events = engine.step()  # two of them have a slot now
+    numbers = [engine.add(request) for request in requests[:5]]
+    events = []
+    for _ in range(2):
+        with pytest.raises(QueueFull, match="waiting and the queue holds 3"):
+            engine.add(requests[5])
+        with pytest.raises(QueueFull):
+            engine.stream(requests[5])
+        events += engine.step()
+        assert len(engine.queue) == 3
+    while len(engine.queue) == 3:
+        events += engine.step()
     with pytest.raises(QueueFull, match="no room for 3 more"):
-        engine.add_samples(requests[4], 3)
-    assert len(engine.queue) == 1
-    numbers += engine.add_samples(requests[4], 2)
+        engine.add_samples(requests[6], 3)
+    assert len(engine.queue) == 2
+    numbers.append(engine.add(requests[7]))
     while engine.busy:
         events += engine.step()
     ends = [event.request for event in events if event.finish]
-    assert sorted(ends) == numbers == list(range(5))
+    assert sorted(ends) == numbers == list(range(6))
