@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,25 +66,28 @@ def said(reply: Generation) -> tuple[tuple[int, ...], list[float], str]:
     return reply.tokens, [event.logprob for event in reply.events], reply.finish
 
 
+def together(engine: Engine, asked: Iterable[Request]) -> list[tuple[tuple[int, ...], list[float], str]]:
+    """What each says in company, which is what it says alone (below, and tests/engine/test_batch_grid.py)."""
+    return [said(reply) for reply in engine.generate_all(asked)]
+
+
 def test_the_exact_tier_is_exact_here(setup: Tiny) -> None:
     """Everything below compares bits; where this fails the engine says "tolerance" and they would mean nothing."""
     assert setup.engine().tier.name == "exact"
 
 
 def test_never_equals_no_exits(setup: Tiny) -> None:
-    for propagation in PROPAGATIONS:
-        for request in requests(4, 1, propagation):
-            never = Request(**{**vars(request), "policy": "never"})
-            assert said(setup.engine().generate(never)) == said(setup.plain().generate(request))
+    asked = [request for name in PROPAGATIONS for request in requests(4, 1, name)]
+    never = [replace(request, policy="never") for request in asked]
+    assert together(setup.engine(slots=6), never) == together(setup.plain(slots=6), asked)
 
 
 def test_verify_equals_plain(setup: Tiny) -> None:
     """Greedy and sampled, log-probabilities included, whatever the gates say."""
-    engine, plain, drafts, accepted = setup.engine(), setup.plain(), 0, 0
-    for request in requests(5, 6, "verify"):
-        reply = engine.generate(request)
-        assert said(reply) == said(plain.generate(request))
-        drafts, accepted = drafts + reply.stats.drafts, accepted + reply.stats.accepted
+    asked = list(requests(5, 6, "verify"))
+    replies = setup.engine(slots=6).generate_all(asked)
+    assert [said(reply) for reply in replies] == together(setup.plain(slots=6), asked)
+    drafts, accepted = (sum(vars(reply.stats)[name] for reply in replies) for name in ("drafts", "accepted"))
     assert drafts > accepted > 0, "the sample must hold accepted and rejected drafts"
 
 
@@ -94,9 +98,10 @@ def test_verify_equals_plain(setup: Tiny) -> None:
 def test_verify_equals_plain_often(backbone: str, gate: str, bridge: str) -> None:
     """Random sequences over all cases, 100 a case; a failure names the request that reproduces it."""
     setup = tiny(backbone, gate, bridge, seed=77)
-    engine, plain = setup.engine(), setup.plain()
-    for request in requests(55, 100, "verify"):
-        assert said(engine.generate(request)) == said(plain.generate(request)), request
+    asked = list(requests(55, 100, "verify"))
+    replies = together(setup.engine(slots=16), asked), together(setup.plain(slots=16), asked)
+    for request, ours, theirs in zip(asked, *replies, strict=True):
+        assert ours == theirs, request
 
 
 @torch.inference_mode()
