@@ -16,6 +16,8 @@ from typing import TypeVar
 from offramp.errors import UnknownName
 
 T = TypeVar("T")
+NAME = 80
+"""Characters of an unknown name that are quoted: it may be of a stranger's file, and as long as that."""
 
 
 def names(package: str) -> list[str]:
@@ -44,7 +46,7 @@ def find(package: str, name: str, base: type[T]) -> type[T]:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The text of an UnknownName: what was asked, the nearest match, what there is."""
-    known = list(known)
+    known, name = list(known), name if len(name) <= NAME else f"{name[: NAME - 3]}..."
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{hint} Available: {', '.join(known)}."

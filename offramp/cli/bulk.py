@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from offramp.cli.bulk_output import Kept, Output, settings_digest
+from offramp.cli.bulk_file import sole_writer
+from offramp.cli.bulk_output import Kept, Output
 from offramp.cli.bulk_progress import Tally, bulk_bar
 from offramp.cli.bulk_prompts import Reader, Task, count_lines, read_lines
 from offramp.cli.bulk_replies import answers
+from offramp.cli.bulk_settings import settings_digest
 from offramp.cli.failures import FAILED, INTERRUPTED
 from offramp.cli.generation import remark_on, request_for, say
 from offramp.cli.options import Choosing, Leaving, Many, Reply, Where
 from offramp.cli.threads import use_threads
-from offramp.engine.admission import check_counts
 from offramp.engine.engine import DEFAULT_MAX_LEN, Engine
 from offramp.engine.load import Checkpoint
 from offramp.engine.memory import slots_within
@@ -36,29 +38,23 @@ def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosi
     if many.output.exists() and many.output.samefile(many.input):
         raise UsageError("--output is the --input; name another file.")
     sampling, total = Sampling(**asdict(choosing)), count_lines(many.input)
-    checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
-    base = request_for(checkpoint, (0,), reply, leaving, sampling)
-    max_len = _max_len(checkpoint, many)
-    more = {"chat": reply.chat, "tier": reply.tier, "dtype": where.dtype, "max_len": max_len}
-    output = Output(many.output, settings_digest(checkpoint, base, **more))
-    with many.input.open("rb") as file:
-        lines = read_lines(file)
-        kept = output.kept(lines)  # before anything that takes time
+    # Both are opened before anything that takes time.
+    with many.input.open("rb") as prompts, sole_writer(many.output) as file:
+        checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
+        base = request_for(checkpoint, (0,), reply, leaving, sampling)
+        max_len = min(many.max_len or DEFAULT_MAX_LEN, checkpoint.model.config.context_length)
+        more = {"chat": reply.chat, "tier": reply.tier, "dtype": where.dtype, "max_len": max_len}
+        output = Output(many.output, file, settings_digest(checkpoint, base, **more))
+        lines = read_lines(prompts)
+        kept = output.kept(lines)
         use_threads(checkpoint.model)
         engine = _engine(checkpoint, max_len, many, reply, leaving)
         engine.admission.check(base)  # what no line could be served with is said at once
         if remark := remark_on(checkpoint, model, leaving):
             say(remark)
-        reader = Reader(checkpoint, base, reply.chat, engine.admission.check)
+        reader = Reader(checkpoint, base, reply.chat, engine.admission.check, output.key)
         tally = Tally(total, kept.lines, kept.lines, kept.errors, checkpoint.model.config.num_blocks)
         return _write(engine, map(reader.task, lines), output, kept, tally)
-
-
-def _max_len(checkpoint: Checkpoint, many: Many) -> int:
-    """Tokens of a slot. Raises UsageError for none."""
-    wanted = DEFAULT_MAX_LEN if many.max_len is None else many.max_len
-    check_counts(max_len=wanted)
-    return min(wanted, checkpoint.model.config.context_length)
 
 
 def _engine(checkpoint: Checkpoint, max_len: int, many: Many, reply: Reply, leaving: Leaving) -> Engine:
@@ -88,8 +84,9 @@ def _write(engine: Engine, tasks: Iterator[Task], output: Output, kept: Kept, ta
 
             for answer in output.write(kept, answers(engine, tasks, seen)):
                 tally.lines += 1
-                tally.errors += "error" in answer
+                tally.errors += answer.failed
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough: nothing is left but to end
         say(f"interrupted: {_there(tally, output.path)}; the same command goes on from there")
         return INTERRUPTED
     say(f"{_there(tally, output.path)} · {tally.speed()}" if tally.tokens else _there(tally, output.path))

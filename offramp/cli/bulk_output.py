@@ -9,33 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from offramp.cli.bulk_prompts import Line, Task
+from offramp.cli.bulk_prompts import Line
 from offramp.cli.bulk_replies import Answer
-from offramp.engine.load import Checkpoint
-from offramp.engine.request import Request
 from offramp.errors import DataError
-from offramp.models.fingerprint import fingerprint
 
 LONGEST = 1 << 26
 """Bytes: no reply is so long."""
-
-
-def settings_digest(checkpoint: Checkpoint, base: Request, **more: object) -> str:
-    """Of all that decides what replies say, prompts apart: the model's weights, its exits, the command's options."""
-    exits, info = checkpoint.exits, checkpoint.info
-    facts = (
-        fingerprint(checkpoint.model),
-        asdict(exits.config) if exits is not None else None,
-        asdict(info) if info is not None else None,
-        asdict(replace(base, prompt=(0,))),
-        sorted(more.items()),
-    )
-    return blake2b(repr(facts).encode(), digest_size=4).hexdigest()
 
 
 def _line_digest(line: Line) -> str:
@@ -53,28 +37,29 @@ class Kept:
 
 @dataclass(frozen=True)
 class Output:
-    """settings: the digest of this run's."""
+    """path: for what is said. file: opened to be read and appended to. settings: the digest of this run's."""
 
     path: Path
+    file: BinaryIO
     settings: str
+
+    def key(self, line: Line) -> str:
+        """By which a later run knows the line's answer."""
+        return f"{self.settings}-{_line_digest(line)}"
 
     def kept(self, lines: Iterator[Line]) -> Kept:
         """What is there already, if it is the beginning of this run's output; takes its lines from the input.
 
         Raises DataError where the file is something else: it is left as it is.
         """
-        if not self.path.exists():
-            return Kept()
-        if not self.path.is_file():
-            raise DataError(f"{self.path} is not a regular file; replies cannot be continued there.")
         kept = Kept()
-        with self.path.open("rb") as file:
-            while raw := file.readline(LONGEST):
-                if not raw.endswith(b"\n"):
-                    self._check_half(raw, kept.lines)
-                    break
-                item = self._checked(raw, kept.lines, next(lines, None))
-                kept = Kept(kept.lines + 1, kept.errors + ("error" in item), kept.bytes + len(raw))
+        self.file.seek(0)
+        while raw := self.file.readline(LONGEST):
+            if not raw.endswith(b"\n"):
+                self._check_half(raw, kept.lines)
+                break
+            item = self._checked(raw, kept.lines, next(lines, None))
+            kept = Kept(kept.lines + 1, kept.errors + ("error" in item), kept.bytes + len(raw))
         return kept
 
     def _checked(self, raw: bytes, index: int, line: Line | None) -> dict[str, Any]:
@@ -112,13 +97,11 @@ class Output:
             "another --output."
         )
 
-    def write(self, kept: Kept, answers: Iterator[tuple[Task, Answer]]) -> Iterator[Answer]:
+    def write(self, kept: Kept, answers: Iterator[Answer]) -> Iterator[Answer]:
         """Append the answers to what was kept, each as it comes; gives back what is on its way to the disk."""
-        if self.path.exists():
-            os.truncate(self.path, kept.bytes)
-        with self.path.open("ab") as file:
-            for task, answer in answers:
-                key = f"{self.settings}-{_line_digest(task.line)}"
-                file.write(json.dumps({**answer, "key": key}).encode() + b"\n")
-                file.flush()
-                yield answer
+        self.file.truncate(kept.bytes)
+        self.file.seek(0, os.SEEK_END)
+        for answer in answers:
+            self.file.write(answer.line)
+            self.file.flush()
+            yield answer

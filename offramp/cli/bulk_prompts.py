@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -37,16 +38,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Task:
-    """A line's request, or why there is none. id: the line's own, if it has one."""
+    """A line's request, or why there is none. Many wait at a time, so the line itself is not kept.
 
-    line: Line
+    index: the line's. key: by which a later run knows that it is done. id: the line's own, if it has one.
+    """
+
+    index: int
+    key: str
     id: str | int | None = None
     request: Request | None = None
     error: str | None = None
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """The lines that are not blank, one at a time; only a line feed ends a line."""
+    """The lines of a file at its beginning that are not blank, one at a time; only a line feed ends a line."""
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # which editors on Windows put first
+        file.seek(0)
     index = number = 0
     while raw := file.readline(LIMIT + 2):
         number += 1
@@ -69,23 +76,25 @@ def count_lines(path: Path) -> int:
 @dataclass(frozen=True)
 class Reader:
     """Makes tasks of lines. base: what the command says, for some prompt. check: raises OfframpError for a request
-    that the engine cannot serve."""
+    that the engine cannot serve. key: of a line."""
 
     checkpoint: Checkpoint
     base: Request
     chat: bool
     check: Callable[[Request], None]
+    key: Callable[[Line], str]
 
     def task(self, line: Line) -> Task:
         """What a line asks, or what is wrong with it."""
         item: dict[str, Any] = {}
+        key = self.key(line)
         try:
             item = _parse(line)
             request = self._request(item)
             self.check(request)
         except OfframpError as error:
-            return Task(line, item.get("id"), error=f"line {line.number}: {error}")
-        return Task(line, item.get("id"), request)
+            return Task(line.index, key, item.get("id"), error=f"line {line.number}: {error}")
+        return Task(line.index, key, item.get("id"), request)
 
     def _request(self, item: dict[str, Any]) -> Request:
         if strange := [name for name in item if name not in FIELDS]:

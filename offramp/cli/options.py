@@ -48,13 +48,18 @@ def _first_line(module: str) -> str:
     return documented[0].partition("\n")[0] if documented else "a rule of its own."
 
 
+MOST_BYTES = 1 << 60
+"""More than any machine has."""
+
+
 def _bytes(_: type[Any], tokens: Sequence[Token]) -> int:
     """A converter of 2GB, 512M, 1000000: units are powers of 1,024."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", tokens[0].value.upper())
-    if not found:
+    number, unit = found.groups() if found else ("inf", "")
+    size = float(number) * 1024 ** " KMGT".index(unit or " ")
+    if size > MOST_BYTES:
         raise ValueError("give a number of bytes, like 2GB or 512MB")
-    number, unit = found.groups()
-    return int(float(number) * 1024 ** " KMGT".index(unit or " "))
+    return int(size)
 
 
 Size = Annotated[int | None, Parameter(converter=_bytes, n_tokens=1)]
@@ -214,6 +219,8 @@ class Many:
                 raise UsageError(
                     f"--{given[0].replace('_', '-')} belongs to many prompts: give --input FILE."
                 )
+        elif self.max_len is not None and self.max_len < 2:
+            raise UsageError(f"max_len is {self.max_len}; a prompt and its reply take at least 2 tokens.")
         elif self.output is None:
             raise UsageError("--input needs --output FILE: where the replies go.")
         elif prompt is not None:
