@@ -64,7 +64,6 @@ class Pass:
     those of row i - 1; and of each row's newest token what entered and left, the gate's value and the bridge's
     hidden state."""
 
-    rows: Sequence[int]
     n: Sequence[int]
     hidden_ND: Tensor
     entering_RD: Tensor
@@ -192,10 +191,10 @@ class Frontier:
         newest_R = torch.tensor(n, device=self.device).cumsum(0) - 1
         entering_RD, leaving_RD = entering_ND[newest_R], hidden_ND[newest_R]
         if segment.exit is None:
-            return Pass(rows, n, hidden_ND, entering_RD, leaving_RD)
+            return Pass(n, hidden_ND, entering_RD, leaving_RD)
         self._wait(self.segments[s + 1], hidden_ND, rows, n)
         gate_R = rowwise(torch.sigmoid, gate_N[newest_R, None].float())[:, 0]
-        return Pass(rows, n, hidden_ND, entering_RD, leaving_RD, gate_R, bridged_ND[newest_R])
+        return Pass(n, hidden_ND, entering_RD, leaving_RD, gate_R, bridged_ND[newest_R])
 
     def _through(
         self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]

@@ -73,10 +73,7 @@ def places(chunks: Sequence[Chunk], device: torch.device) -> Places:
 
 # What follows from the chunks alone is made once for all blocks of a segment, which ask for it one after the other.
 # A tensor made in inference mode cannot serve outside of it.
-MEMO = lru_cache(maxsize=8)
-
-
-@MEMO
+@lru_cache(maxsize=8)
 def _places(chunks: tuple[Chunk, ...], device: torch.device, inference: bool) -> Places:
     tokens = [(c.slot, c.place + t, c.position + t) for c in chunks for t in range(c.n)]
     return Places(*torch.tensor(tokens, device=device).T.contiguous())
@@ -148,7 +145,7 @@ class _Layout:
     unseen_RTL: Tensor
 
 
-@MEMO
+@lru_cache(maxsize=8)
 def _layouts(
     chunks: tuple[Chunk, ...], window: int | None, share: int, device: torch.device, inference: bool
 ) -> list[_Layout]:
