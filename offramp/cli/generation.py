@@ -13,6 +13,7 @@ from offramp.cli.streaming import Display, JsonLines, ShadedText, Summary, show
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
+from offramp.engine.reply import not_numbers
 from offramp.engine.request import Request, Sampling
 from offramp.errors import CheckpointError, OfframpError
 from offramp.policies.base import ExitPolicy
@@ -39,10 +40,7 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
     blocks = checkpoint.model.config.num_blocks
     shown = show(events, display_for(checkpoint, reply.json), blocks, engine.tier.name)
     if shown.finish == "nan":
-        raise OfframpError(
-            f"the model's logits after {shown.tokens} tokens are not numbers, so the reply ends there. Its weights "
-            "may overflow in this format: try --dtype f32."
-        )
+        raise OfframpError(not_numbers(shown.tokens))
     if undrafted(checkpoint, leaving, shown):
         say(
             "nothing was drafted: no exit was sure enough, or drafts would not pay here (--drafts 8 tries them)."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import cast
+from weakref import WeakValueDictionary
 
 from offramp.engine.controller import Odds
 from offramp.engine.queue import Waiting
@@ -24,13 +25,15 @@ from offramp.text import Text, TextStream
 @dataclass(frozen=True)
 class Admission:
     """max_len: tokens that a slot holds. Rows that ask for one policy with the same thresholds share its object, and
-    so are asked together."""
+    so are asked together; it goes with the last of them."""
 
     model: Model
     exits: tuple[Exit, ...]
     text: Text | None
     max_len: int
-    _policies: dict[tuple[str, tuple[float, ...]], ExitPolicy] = field(default_factory=dict)
+    _policies: WeakValueDictionary[tuple[str, tuple[float, ...]], ExitPolicy] = field(
+        default_factory=WeakValueDictionary
+    )
 
     def __post_init__(self) -> None:
         """Exits sit inside this model, and one that borrows the last block leaves something to skip."""
@@ -53,7 +56,9 @@ class Admission:
         strange = [token for token in (*request.prompt, *request.forced) if not 0 <= token < vocab]
         if strange:
             where = "prompt" if strange[0] in request.prompt else "forced"
-            raise UsageError(f"{where} token {strange[0]} is outside the vocabulary of {vocab}.")
+            raise UsageError(
+                f"{where} token {strange[0]} is outside the vocabulary: ids are 0 to {vocab - 1}."
+            )
         if request.stop and self.text is None:
             raise UsageError("stop strings need a tokenizer: give the engine a Text.")
 

@@ -68,12 +68,12 @@ def memory_needed(model: Model, exits: Sequence[Exit], max_len: int) -> Need:
     """What slots take. Modules that are made alike take the same, so one of each kind is asked."""
     mixers = [cast(Block, block).mixer for block in model.blocks]
     mixers += [part.mixer for exit in exits for part in (exit.gate, exit.bridge)]
-    known = {likeness(mixer): mixer for mixer in mixers}
-    needs = {kind: _need_of(mixer, max_len) for kind, mixer in known.items()}
-    all_needs = [needs[likeness(mixer)] for mixer in mixers]
+    kinds = [likeness(mixer) for mixer in mixers]
+    known = {kind: _need_of(mixer, max_len) for kind, mixer in dict(zip(kinds, mixers, strict=True)).items()}
+    needs = [known[kind] for kind in kinds]
     embedded_1D = model.embed(torch.zeros(1, dtype=torch.long, device=_device(model)))
     rings = (len(exits) + 1) * RUN_LIMIT * embedded_1D.nbytes
-    return Need(rings + sum(need.each for need in all_needs), sum(need.shared for need in all_needs))
+    return Need(rings + sum(need.each for need in needs), sum(need.shared for need in needs))
 
 
 def state_bytes(mixer: Mixer, max_len: int) -> int:

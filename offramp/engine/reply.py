@@ -14,8 +14,9 @@ class Stats:
 
     block_tokens: (block, token) pairs computed · block_passes: times a block's weights were read · advances, copies:
     (block, token) pairs where only the state was written, or entries were copied · head_rows, head_passes: rows
-    through the vocabulary head, and times it was read · drafts, accepted: tokens that left as drafts, and those the
-    last segment confirmed · work: of each part by its name ("blocks.3", "exits.0.gate"; see `Frontier.parts`).
+    through the vocabulary head, and times it was read, the first token's among them, which the prompt's pass gives ·
+    drafts, accepted: tokens that left as drafts, and those the last segment confirmed · work: of each part by its
+    name ("blocks.3", "exits.0.gate"; see `Frontier.parts`).
     """
 
     tokens: int = 0
@@ -67,12 +68,15 @@ class TokenEvent:
     @property
     def error(self) -> str | None:
         """What went wrong, on an event that closes a request for that reason."""
-        if self.finish != "nan":
-            return None
-        return (
-            f"the model's logits after {self.index} generated tokens are not numbers, so the reply ends there. Its "
-            "weights may overflow in this format: try dtype f32."
-        )
+        return not_numbers(self.index) if self.finish == "nan" else None
+
+
+def not_numbers(tokens: int) -> str:
+    """Why a reply ends after so many tokens without one that ends it."""
+    return (
+        f"the model's logits after {tokens} generated tokens are not numbers, so the reply ends there. Its "
+        "weights may overflow in this format: try dtype f32 (--dtype f32)."
+    )
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,16 @@ def test_the_queue_is_for_those_that_wait() -> None:
 def test_impossible_drafts(drafts: Any) -> None:
     with pytest.raises(UsageError, match="from 0 to 15"):
         tiny("llama").engine(drafts=drafts)
+
+
+def test_a_policy_is_remembered_only_while_a_row_has_it() -> None:
+    """Thresholds that are never the same do not pile up; rows with the same are asked together."""
+    engine = tiny("llama").engine(slots=2)
+    for i in range(20):
+        engine.generate(Request((1,), thresholds=(i / 20,), max_tokens=2))
+    assert len(engine.admission._policies) == 0
+    for _ in range(2):
+        engine.add(Request((1,), max_tokens=9, ignore_eos=True))
+    engine.step()
+    first, second = engine._running.values()
+    assert first.policy is second.policy and len(engine.admission._policies) == 1
