@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
+    from offramp.data.documents import load_documents as load_documents
     from offramp.engine.asynchronous import AsyncEngine as AsyncEngine
     from offramp.engine.engine import Engine as Engine
     from offramp.engine.load import Checkpoint as Checkpoint
@@ -42,7 +43,6 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.exits.base import ExitConfig as ExitConfig
     from offramp.exits.exit_set import build_exits as build_exits
     from offramp.text import Text as Text
-    from offramp.training.data import load_documents as load_documents
     from offramp.training.exit_config import ExitTrainConfig as ExitTrainConfig
     from offramp.training.exits import train_exits
     from offramp.zoo.bundled import load as load
@@ -72,7 +72,7 @@ _HOMES = {
     "UsageError": "offramp.errors",
     "build_exits": "offramp.exits.exit_set",
     "load": "offramp.zoo.bundled",
-    "load_documents": "offramp.training.data",
+    "load_documents": "offramp.data.documents",
     "train": "offramp.training.exits:train_exits",  # there is other training beside it
 }
 """Public name -> the module that defines it, and its name there where that is another."""

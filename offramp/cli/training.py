@@ -14,13 +14,13 @@ from offramp.cli.inspection import metrics_table
 from offramp.cli.options import Where
 from offramp.cli.progress import training_bar
 from offramp.cli.train_options import Recipe, Shape
+from offramp.data.documents import load_documents
 from offramp.engine.load import Checkpoint, device_named
 from offramp.errors import CheckpointError, UsageError
 from offramp.exits.base import BridgeConfig, ExitConfig
 from offramp.exits.bridges.block import OF_GATE
 from offramp.exits.exit_set import build_exits
 from offramp.exits.positions import default_positions
-from offramp.training.data import load_documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits import train_exits
 from offramp.training.loop import Limits, Outcome

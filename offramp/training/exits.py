@@ -18,19 +18,19 @@ from pathlib import Path
 
 import torch
 
+from offramp.data.documents import Documents, Ids
 from offramp.errors import DataError, UsageError
 from offramp.exits.exit_set import ExitSet
 from offramp.exits.store import ExitsInfo, check_target, save_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import fingerprint
-from offramp.training.data import Documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits_job import ExitsJob
 from offramp.training.loop import Limits, Outcome, run
 from offramp.training.metrics import BridgeMetrics, gate_metrics, threshold_for
 from offramp.training.observe import Observation, observe
 from offramp.training.progress import Callback, ignore
-from offramp.training.windows import Ids, batches_of, cut, device_of
+from offramp.training.windows import batches_of, cut, device_of
 
 Metrics = dict[str, float | None]
 """By name; see `GateMetrics`, and `BridgeMetrics` for bridges with weights."""

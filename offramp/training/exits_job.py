@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from offramp.data.documents import Documents
 from offramp.exits.exit_set import ExitSet
 from offramp.models.base import Model
-from offramp.training.data import Documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.observe import observe
 from offramp.training.optim import BETAS, remember_peak, set_rate, update

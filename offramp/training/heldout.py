@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from offramp.data.documents import Encode, Ids
+from offramp.data.jsonl import read_jsonl
 from offramp.exits.labels import choice
 from offramp.exits.positions import default_positions
 from offramp.models.base import Model
-from offramp.training.data import Encode, read_jsonl
 from offramp.training.greedy import greedy
 from offramp.training.readings import readings
-from offramp.training.windows import Ids, batches_of, device_of, padded
+from offramp.training.windows import batches_of, device_of, padded
 
 Decode = Callable[[list[int]], str]
 FULL = "full"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from offramp.data.documents import Ids
 from offramp.exits.exit_set import ExitSet
 from offramp.exits.labels import find_label, label_positions, through_last_block
 from offramp.models.base import Model
 from offramp.training.distil import divergences
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.readings import readings
-from offramp.training.windows import Ids, device_of, padded, real
+from offramp.training.windows import device_of, padded, real
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from offramp.data.documents import Ids
 from offramp.models.base import Model
 
-Ids = Sequence[int]
 T = TypeVar("T", bound=Sized)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from offramp.training.data import read_jsonl
+from offramp.data.jsonl import read_jsonl
 
 Kind = Literal["code", "facts", "story"]
 

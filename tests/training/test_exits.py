@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from offramp.data.documents import Documents
 from offramp.errors import DataError, ExitsError, UnknownName, UsageError
 from offramp.exits.base import BridgeConfig, ExitConfig
 from offramp.exits.store import ExitSet, build_exits, load_exits
 from offramp.models.base import Model
-from offramp.training.data import Documents
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits import measure, train_exits
 from offramp.training.exits_job import gate_loss, loss_weights

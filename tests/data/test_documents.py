@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from offramp.data.documents import Documents, load_documents
 from offramp.errors import DataError
-from offramp.training.data import Documents, load_documents
 from tests.training.tiny import write_corpus
 
 

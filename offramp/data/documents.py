@@ -1,26 +1,25 @@
 """Text on disk -> documents of token ids.
 
-What can be read: a corpus folder (`train.bin`, `qa.bin`: see `batches`), a .jsonl file with a "text" in every
+What can be read: a corpus folder (`train.bin`, `qa.bin`: see `bins`), a .jsonl file with a "text" in every
 line, any other file as one text, and a folder of such files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from offramp.data.bins import SEPARATOR, read_ids
+from offramp.data.jsonl import read_jsonl, read_text
 from offramp.errors import DataError
 from offramp.text.unicode import broken_at
-from offramp.training.batches import SEPARATOR, read_ids
-from offramp.training.windows import Ids
 
+Ids = Sequence[int]
 Encode = Callable[[str], list[int]]
 
 CHARACTERS_PER_TOKEN = 16
@@ -62,37 +61,6 @@ def load_documents(
     random.Random(seed).shuffle(found)
     count = min(max(1, round(len(found) * held_out)), len(found) - 1)
     return Documents(found[count:], found[:count], str(path))
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and objects. Raises DataError naming the line that is no json object.
-
-    Only a line feed ends a line: what else str.splitlines cuts at, json allows inside a string.
-    """
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: not json ({error})") from error
-        if not isinstance(item, dict):
-            raise DataError(f"{path}, line {number}: a {type(item).__name__}, not an object")
-        yield number, item
-
-
-def read_text(path: Path) -> str:
-    """A text file. Raises DataError when it cannot be read or is not UTF-8."""
-    try:
-        raw = path.read_bytes()
-        return raw.decode("utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; convert or remove the file"
-        ) from error
 
 
 def _texts(path: Path, encode: Encode, max_tokens: int, seed: int) -> Iterator[Ids]:

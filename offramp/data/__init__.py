@@ -1,0 +1,1 @@
+"""Documents from disk: text, JSON Lines, files of token ids."""
