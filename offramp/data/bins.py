@@ -10,6 +10,8 @@ from offramp.errors import DataError
 
 SEPARATOR = 0
 """The id that begins every document of a corpus."""
+CORPUS_FILES = ("train.bin", "qa.bin")
+"""What a corpus folder holds: the zoo makes it."""
 
 
 def read_ids(path: Path, shortest: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:

@@ -1,23 +1,23 @@
-"""Text on disk -> documents of token ids.
+"""Documents of token ids, for training.
 
-What can be read: a corpus folder (`train.bin`, `qa.bin`: see `bins`), a .jsonl file with a "text" in every
-line, any other file as one text, and a folder of such files.
+What can be read: a corpus folder (`train.bin`, `qa.bin`: see `bins`), and all that `reading` reads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from offramp.data.bins import SEPARATOR, read_ids
-from offramp.data.jsonl import read_jsonl, read_text
+from offramp.data.bins import CORPUS_FILES, SEPARATOR, read_ids
+from offramp.data.document import Fields
+from offramp.data.hub import is_remote
+from offramp.data.reading import first, stream
 from offramp.errors import DataError
-from offramp.text.unicode import broken_at
 
 Ids = Sequence[int]
 Encode = Callable[[str], list[int]]
@@ -43,15 +43,27 @@ class Documents:
 
 
 def load_documents(
-    path: Path, encode: Encode, max_tokens: int = 4_000_000, held_out: float = 0.1, seed: int = 0
+    path: str | Path,
+    encode: Encode,
+    max_tokens: int = 4_000_000,
+    held_out: float = 0.1,
+    seed: int = 0,
+    *,
+    field: str = "text",
+    id_field: str = "id",
+    max_documents: int | None = None,
 ) -> Documents:
     """At most about `max_tokens` ids, a share of the documents held out. A single document gives its end.
 
-    Raises DataError naming the file, and line, that cannot be read, and when there is not enough text.
+    Reading stops when there is enough. field, id_field: where records keep their text and id; see `reading`.
+    Raises DataError naming the file, line and field that cannot be read, and when there is not enough text;
+    UsageError for max_documents below 1.
     """
-    path = Path(path)
-    is_corpus = (path / "train.bin").is_file()
-    found = list(_corpus(path, max_tokens, seed) if is_corpus else _texts(path, encode, max_tokens, seed))
+    if is_remote(path) or not (Path(path) / CORPUS_FILES[0]).is_file():
+        texts = first(max_documents, stream(path, Fields(field, id_field), seed))
+        found = list(_encoded((document.text for document in texts), encode, max_tokens))
+    else:
+        found = list(first(max_documents, _corpus(Path(path), max_tokens, seed)))
     tokens = sum(map(len, found))
     if tokens < 64:
         raise DataError(f"{path} holds {tokens} tokens of text; training needs at least 64, better 100,000")
@@ -63,8 +75,8 @@ def load_documents(
     return Documents(found[count:], found[:count], str(path))
 
 
-def _texts(path: Path, encode: Encode, max_tokens: int, seed: int) -> Iterator[Ids]:
-    for text in _read_all(path, seed):
+def _encoded(texts: Iterable[str], encode: Encode, max_tokens: int) -> Iterator[Ids]:
+    for text in texts:
         ids = encode(text[: max_tokens * CHARACTERS_PER_TOKEN])[:max_tokens]
         if ids:
             yield ids
@@ -73,36 +85,9 @@ def _texts(path: Path, encode: Encode, max_tokens: int, seed: int) -> Iterator[I
             return
 
 
-def _read_all(path: Path, seed: int) -> Iterator[str]:
-    """Texts one by one, of a folder's files in random order: the limit then takes some of each kind."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist; give a text file, a .jsonl file or a folder of them")
-    files = sorted(file for file in path.rglob("*") if _is_text_file(file, path)) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path} holds no files; give a folder of text or .jsonl files")
-    random.Random(seed).shuffle(files)
-    for file in files:
-        yield from _jsonl_texts(file) if file.suffix == ".jsonl" else [read_text(file)]
-
-
-def _is_text_file(file: Path, root: Path) -> bool:
-    """Hidden files and folders are left out."""
-    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
-
-
-def _jsonl_texts(path: Path) -> Iterator[str]:
-    for number, item in read_jsonl(path):
-        text = item.get("text")
-        if not isinstance(text, str):
-            raise DataError(f'{path}, line {number}: no "text" of type string; its keys are {sorted(item)}')
-        if where := broken_at(text):
-            raise DataError(f'{path}, line {number}: "text" is not valid Unicode: {where}')
-        yield text
-
-
 def _corpus(folder: Path, max_tokens: int, seed: int) -> Iterator[Ids]:
     """Random documents, half of the tokens from each of the two files."""
-    for name in ("train.bin", "qa.bin"):
+    for name in CORPUS_FILES:
         ids = read_ids(folder / name)
         starts = np.flatnonzero(ids == SEPARATOR)
         documents = np.split(ids, starts[1:]) if len(starts) else []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from offramp.data.documents import Documents, load_documents
-from offramp.errors import DataError
+from offramp.errors import DataError, UsageError
 from tests.training.tiny import write_corpus
 
 
@@ -70,15 +70,15 @@ def test_same_seed_same_split(tmp_path: Path) -> None:
         ("a.txt", b"good\nbad \xff\n", "a.txt, line 2: byte 0xff is not UTF-8"),
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', "a.jsonl, line 2: not json"),
         ("a.jsonl", b'\n["text"]\n', "a.jsonl, line 2: a list, not an object"),
-        ("a.jsonl", b'{"txt": "x"}\n', r"""line 1: no "text" of type string; its keys are \['txt'\]"""),
-        ("a.jsonl", b'{"text": 3}\n', "line 1: no"),
+        ("a.jsonl", b'{"txt": "x"}\n', 'line 1: no field "text"; its fields are .txt.. Did you mean .txt.'),
+        ("a.jsonl", b'{"text": 3}\n', 'line 1: field "text" is a number, not a string'),
         ("a.jsonl", b"\n" + b"[" * 200_000, "a.jsonl, line 2: not json"),
         (
             "a.jsonl",
             b'\n{"text": "a\\ud800"}\n',
-            r"line 2: \"text\" is not valid Unicode: character 2 is U\+D800",
+            r"line 2: field \"text\" is not valid Unicode: character 2 is U\+D800",
         ),
-        ("a.txt", b"", "holds 0 tokens"),
+        ("a.txt", b"", "a.txt is empty: it holds 0 tokens"),
         ("a.txt", b"short", "holds 5 tokens of text; training needs at least 64"),
     ],
 )
@@ -101,3 +101,34 @@ def test_nothing_there(tmp_path: Path) -> None:
         load_documents(tmp_path, encode)
     with pytest.raises(DataError, match="does not exist"):
         load_documents(tmp_path / "gone", encode)
+
+
+def test_the_text_may_be_in_any_field(tmp_path: Path) -> None:
+    lines = [json.dumps({"body": letter * 50, "id": letter}) for letter in "abc"]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    documents = load_documents(tmp_path / "a.jsonl", encode, field="body", max_documents=2)
+    assert sorted(documents.training + documents.held_out) == [encode("a" * 50), encode("b" * 50)]
+
+
+def test_reading_stops_when_there_is_enough(tmp_path: Path) -> None:
+    """What is wrong behind it is not met: a data set of the hub may be endless."""
+    good = json.dumps({"text": "x" * 50})
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{good}\nnot json\n")
+    documents = load_documents(tmp_path / "a.jsonl", encode, max_tokens=80)
+    assert sum(map(len, documents.training + documents.held_out)) == 80
+    with pytest.raises(DataError, match="line 3: not json"):
+        load_documents(tmp_path / "a.jsonl", encode, max_tokens=120)
+
+
+def test_copies_with_one_id_are_refused_for_training_too(tmp_path: Path) -> None:
+    line = json.dumps({"id": 7, "text": "x" * 50})
+    (tmp_path / "a.jsonl").write_text(f"{line}\n{line}\n")
+    with pytest.raises(DataError, match=r"line 2: field \"id\" is '7', which .*a.jsonl, line 1 has too"):
+        load_documents(tmp_path, encode)
+    assert len(load_documents(tmp_path, encode, id_field="").training) == 1
+
+
+def test_no_documents_are_no_data(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the limit is 0 documents"):
+        load_documents(write_corpus(tmp_path / "corpus"), encode, max_documents=0)
+    assert len(load_documents(tmp_path / "corpus", encode, max_documents=3).training) == 2
