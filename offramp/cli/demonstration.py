@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from offramp.cli.demo_report import print_report
 from offramp.cli.options import Where
+from offramp.evaluation.wallclock import Tick
 from offramp.zoo.bundled import HOME, folder
 from offramp.zoo.prompts import load_prompts
 from offramp.zoo.showcase.show import TwinReport, pieces_of_work, show
 from offramp.zoo.showcase.stage import Stage
-from offramp.zoo.showcase.timing import Tick
 from offramp.zoo.twins import TWINS
 
 

@@ -1,6 +1,6 @@
 """Agreement: would the full model have chosen the same token after the same prefix?
 
-Shapes: T tokens, V vocabulary.
+Shapes: T tokens, N of them at a time, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -8,19 +8,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from offramp.engine.request import Sampling
+from offramp.engine.sampler import are_sound, choose_each
 from offramp.models.base import Model
+
+TOGETHER = 256
+"""Positions whose logits exist at a time."""
+NONE = -1
+"""Stands for the choice where the logits are no numbers: it agrees with no token."""
 
 
 @torch.inference_mode()
-def agreeing(model: Model, prompt: Sequence[int], tokens: Sequence[int]) -> int:
-    """How many of the generated `tokens` are the full model's greedy choice on the prefix before them.
+def full_choices(model: Model, prompt: Sequence[int], tokens: Sequence[int], sampling: Sampling) -> list[int]:
+    """The full model's choice at each of the emitted `tokens`, on the prefix as it was emitted.
 
-    One teacher-forced pass over the text as it was emitted, so an early mistake is counted once.
+    With the noise and penalties that the reply had. One teacher-forced pass over the whole text, so an early mistake
+    is counted once. -1 where the model's logits are no numbers.
     """
     if not tokens:
-        return 0
+        return []
+    whole, first = [*prompt, *tokens], len(prompt)
     device = next(model.parameters()).device
-    whole_T = torch.tensor([*prompt, *tokens], device=device)
-    logits_TV = model(whole_T[None, :-1])[0, len(prompt) - 1 :]
-    return int((logits_TV.argmax(-1) == whole_T[len(prompt) :]).sum())
+    hidden_TD = _hidden(model, torch.tensor([whole[:-1]], device=device))[0, first - 1 :]
+    found: list[int] = []
+    for hidden_ND in hidden_TD.split(TOGETHER):
+        start = first + len(found)
+        befores = [whole[: start + i] for i in range(len(hidden_ND))]
+        found += _choices(model.logits(hidden_ND), befores, sampling)
+    return found
+
+
+def agreeing(model: Model, prompt: Sequence[int], tokens: Sequence[int]) -> int:
+    """How many of the generated `tokens` are the full model's greedy choice on the prefix before them."""
+    chosen = full_choices(model, prompt, tokens, Sampling())
+    return sum(token == choice for token, choice in zip(tokens, chosen, strict=True))
+
+
+def _hidden(model: Model, tokens_1T: Tensor) -> Tensor:
+    """What the last block leaves, `[1, T, D]`."""
+    x_1TD = model.embed(tokens_1T)
+    for block in model.blocks:
+        x_1TD = block(x_1TD)
+    return x_1TD
+
+
+def _choices(logits_NV: Tensor, befores: Sequence[Sequence[int]], sampling: Sampling) -> list[int]:
+    sound = are_sound(logits_NV)
+    kept = [i for i, is_sound in enumerate(sound) if is_sound]
+    said = choose_each(logits_NV[kept], [befores[i] for i in kept], [sampling] * len(kept))
+    tokens = dict(zip(kept, (choice.token for choice in said), strict=True))
+    return [tokens.get(i, NONE) for i in range(len(sound))]

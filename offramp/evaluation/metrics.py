@@ -1,14 +1,10 @@
-"""Numbers of finished generations: depth, true work, loops."""
+"""Numbers of finished generations: depth, true work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from offramp.engine.reply import Generation
-
-LONGEST_PERIOD = 16
-REPEATS = 3
-SHORTEST_LOOP = 12
 
 
 def mean_depth(generations: Iterable[Generation]) -> float:
@@ -50,14 +46,3 @@ def accepted_share(generations: Iterable[Generation]) -> float | None:
     done = list(generations)
     drafts = sum(g.stats.drafts for g in done)
     return sum(g.stats.accepted for g in done) / drafts if drafts else None
-
-
-def ends_in_loop(tokens: Sequence[int]) -> bool:
-    """Whether a reply ends with the same n-gram, n up to 16, three times or more, over at least 12 tokens."""
-    return any(_repeats(tokens, period) for period in range(1, LONGEST_PERIOD + 1))
-
-
-def _repeats(tokens: Sequence[int], period: int) -> bool:
-    length = max(REPEATS * period, SHORTEST_LOOP)
-    tail = tokens[-length:]
-    return len(tail) == length and tail[period:] == tail[:-period]

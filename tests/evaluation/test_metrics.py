@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from offramp.engine.reply import Generation, Stats, TokenEvent
 from offramp.evaluation.metrics import (
     accepted_share,
     blocks_skipped,
     drafted_share,
-    ends_in_loop,
     mean_depth,
     weight_reads,
 )
@@ -49,22 +46,3 @@ def test_drafts() -> None:
 def test_nothing_generated() -> None:
     empty = generation([])
     assert (mean_depth([empty]), blocks_skipped([empty], 4), weight_reads([empty], 4)) == (0.0, 0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "loops"),
-    [
-        ([7] * 12, True),
-        ([7] * 11, False),
-        ([1, 2, 3, *[5, 6] * 6], True),
-        ([*[5, 6] * 6, 1], False),
-        ([1, 2, 3, 4, 5] * 3, True),
-        ([1, 2, 3, 4, 5] * 2, False),
-        (list(range(16)) * 3, True),
-        (list(range(17)) * 3, False),
-        (list(range(40)), False),
-        ([], False),
-    ],
-)
-def test_loops(tokens: list[int], loops: bool) -> None:
-    assert ends_in_loop(tokens) == loops

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from offramp.evaluation.similarity import same_first_line
 from offramp.zoo.corpus import CorpusPlan, build
 from offramp.zoo.prompts import Prompt, choose_prompts, cut_inside_function, load_prompts
-from offramp.zoo.score import exact_match
 from offramp.zoo.stdlib_text import SplitPlan
 
 PLAN = CorpusPlan(
@@ -96,4 +96,4 @@ def test_code_is_cut_inside_a_body(corpus: Path) -> None:
     [(" Oslo\nQ: more", True), ("Oslo", True), ("\n  Oslo \n", True), ("Oslo city", False), ("", False)],
 )
 def test_exact_match_reads_the_first_line(prediction: str, right: bool) -> None:
-    assert exact_match(prediction, " Oslo") is right
+    assert same_first_line(prediction, " Oslo") is right

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from offramp.engine.reply import Generation
 from offramp.engine.request import Request
-from offramp.evaluation.metrics import blocks_skipped, ends_in_loop, mean_depth, weight_reads
-from offramp.zoo.score import exact_match
+from offramp.evaluation.degeneration import ends_in_loop
+from offramp.evaluation.metrics import blocks_skipped, mean_depth, weight_reads
+from offramp.evaluation.similarity import same_first_line
 from offramp.zoo.showcase.settings import Setting, Task
 
 Agreeing = Callable[[Sequence[int], Sequence[int]], int]
@@ -34,7 +35,7 @@ class Trial:
     def right(self) -> bool | None:
         """Whether the answer is right; None where there is no right answer."""
         answer = self.task.prompt.answer
-        return None if answer is None else exact_match(self.generation.text, answer)
+        return None if answer is None else same_first_line(self.generation.text, answer)
 
 
 @dataclass(frozen=True)

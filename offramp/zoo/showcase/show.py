@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from offramp.evaluation.wallclock import CONTROL, Tick, ratios
 from offramp.zoo.showcase.quality import Generator, Quality, Trial, quality, trial
 from offramp.zoo.showcase.settings import FULL, SETTINGS, SKIP, VERIFY, Setting
 from offramp.zoo.showcase.stage import Stage
-from offramp.zoo.showcase.timing import CONTROL, Tick, ratios
 
 TIMED, SAMPLED, SWEPT = 5, 3, 3
 """How many prompts each of these takes."""
