@@ -5,8 +5,10 @@ Errors are raised as the class the caller names: what a file is missing for is t
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from offramp.errors import OfframpError
 
 SMALL = 1 << 20
 """Bytes: a limit that no configuration written for a purpose comes near."""
+TEMPORARY = re.compile(r"\..+\.(\d{1,9})\.(new|old|gone)")
+"""The names files and folders have on their way in and out; the number is the writing process's."""
 
 
 def read_text(path: Path, limit: int, error: type[OfframpError]) -> str:
@@ -79,11 +83,12 @@ def whole_folder(folder: Path, files: Collection[str], beside: Collection[str] =
     Raises OfframpError, before anything is written, where something else is in the way.
     """
     folder = Path(folder).resolve()
+    _restore(folder, files)
     if why := in_the_way(folder, files, beside):
         raise OfframpError(f"{folder} is not replaced: {why}; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    _remove(fresh)
+    clear_stale(folder.parent, glob.escape(folder.name))
+    fresh = _temporary(folder, "new")
     fresh.mkdir()
     try:
         yield fresh
@@ -99,7 +104,7 @@ def whole_folder(folder: Path, files: Collection[str], beside: Collection[str] =
 
 def _take_place(fresh: Path, folder: Path) -> None:
     """Rename `fresh` to `folder`. The old one goes last: whatever fails, one of the two is there."""
-    stale = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    stale = _temporary(folder, "old")
     if folder.exists():
         folder.rename(stale)
     fresh.rename(folder)
@@ -110,7 +115,7 @@ def _take_place(fresh: Path, folder: Path) -> None:
 @contextmanager
 def replacement(path: Path) -> Iterator[Path]:
     """The name of a temporary file to write; it takes the place of `path` when the block ends well."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh = _temporary(path, "new")
     try:
         yield fresh
         sync(fresh)
@@ -148,5 +153,55 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_folder(folder: Path) -> None:
+    """Take a folder away in one step: whoever is killed while deleting leaves no half of it under its name."""
+    gone = _temporary(folder, "gone")
+    folder.rename(gone)
+    sync(folder.parent)
+    _remove(gone)
+
+
+def clear_stale(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes left in `folder` on the way to or from files called `name` (a glob).
+
+    What belongs to another process that still runs stays.
+    """
+    for path in folder.glob(f".{name}.*.*"):
+        if _is_stale(path):
+            _remove(path)
+
+
+def _restore(folder: Path, files: Collection[str]) -> None:
+    """Give a folder its name back whose writer was killed between the two renames of `_take_place`."""
+    if folder.exists() or not folder.parent.is_dir():
+        return
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+        if _is_stale(old) and all((old / name).is_file() for name in files):
+            old.rename(folder)
+            return
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether a temporary name is of a process that is gone, or of one that had our number before us."""
+    match = TEMPORARY.fullmatch(path.name)
+    if not match:
+        return False
+    number = int(match[1])
+    try:
+        os.kill(number, 0)  # sends nothing: it asks whether there is such a process
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return number == os.getpid()
+
+
+def _temporary(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: finish the step, then stop in good order."""
+"""Ctrl-C during training, or a cluster's notice to leave: finish the step, then stop in good order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+NOTICES = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Interrupt:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Interrupt]:
-    """Within the block the first Ctrl-C is only noted; a second one interrupts at once, as always.
+    """Within the block the first Ctrl-C or SIGTERM is only noted; a second one interrupts at once, as always.
 
     An exception in the middle of a step would leave some parameters updated and others not.
     """
@@ -27,14 +29,16 @@ def stop_on_interrupt() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield interrupt
         return
-    former = signal.getsignal(signal.SIGINT)
+    former = {number: signal.getsignal(number) for number in NOTICES}
 
     def note(number: int, frame: FrameType | None) -> None:
         interrupt.requested = True
-        signal.signal(signal.SIGINT, former)
+        signal.signal(number, former[signal.Signals(number)])
 
-    signal.signal(signal.SIGINT, note)
+    for number in NOTICES:
+        signal.signal(number, note)
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,7 +1,8 @@
-"""Which optimizer moves which parameter: Muon the matrices of the blocks, AdamW everything else.
+"""Which optimizer moves which parameter.
 
-Muon orthogonalises a momentum matrix, so it fits weights that multiply activations. Embeddings (rows are
-looked up), norms, decay rates, biases and the short convolutions are no such matrices.
+Exits: AdamW, or the paper's schedule-free AdamW (arXiv 2405.15682). Whole models: Muon the matrices of the blocks,
+AdamW everything else. Muon orthogonalises a momentum matrix, so it fits weights that multiply activations.
+Embeddings (rows are looked up), norms, decay rates, biases and the short convolutions are no such matrices.
 """
 
 from __future__ import annotations
@@ -12,7 +13,41 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from offramp.data.extras import extra
+from offramp.errors import UsageError
+from offramp.training.exit_config import OPTIMIZERS
+
 BETAS = (0.9, 0.95)
+
+
+def optimizer_named(name: str, parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
+    """One of OPTIMIZERS, ready to step. Raises UsageError for another name and where its package is missing."""
+    if name == "adamw":
+        optimizer: Optimizer = torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=weight_decay)
+    elif name == "schedulefree":
+        optimizer = _schedule_free(parameters, rate, weight_decay)
+    else:
+        raise UsageError(f"unknown optimizer {name!r}: one of {', '.join(OPTIMIZERS)}")
+    return remember_peak([optimizer])[0]
+
+
+def _schedule_free(parameters: Iterable[Tensor], rate: float, weight_decay: float) -> Optimizer:
+    """With its authors' betas, as the paper used it."""
+    found = extra("schedulefree", "train", "The optimizer schedulefree")
+    optimizer: Optimizer = found.AdamWScheduleFree(parameters, lr=rate, weight_decay=weight_decay)
+    optimizer.train()  # type: ignore[attr-defined]  # until `settle`
+    return optimizer
+
+
+def settle(optimizers: Iterable[Optimizer]) -> None:
+    """Give the parameters the values they are to be used with, when all steps are made.
+
+    A schedule-free optimizer trains at points between its iterates and their average, and the average is the
+    result. Not for the middle of a run: the way back rounds, so checkpoints hold the points themselves.
+    """
+    for optimizer in optimizers:
+        if hasattr(optimizer, "eval"):
+            optimizer.eval()
 
 
 def muon_and_adamw(
@@ -41,12 +76,6 @@ def set_rate(optimizers: Iterable[Optimizer], factor: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-
-
-def update(optimizers: Sequence[Optimizer], parameters: Iterable[Tensor], loss: Tensor, clip: float) -> None:
-    """Backward, then `apply`."""
-    torch.autograd.backward(loss)
-    apply(optimizers, parameters, clip)
 
 
 def apply(optimizers: Sequence[Optimizer], parameters: Iterable[Tensor], clip: float) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -13,7 +14,8 @@ from torch import Tensor
 class Progress:
     """Sent every few steps. Losses are nats a token, means since the last report.
 
-    tokens: read by this process so far.   loss: what is minimised; losses: its parts.
+    tokens: read so far, by all workers, since the run was last begun or resumed.
+    loss: what is minimised; losses: its parts.
     """
 
     step: int
@@ -26,7 +28,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One step: its losses (scalar tensors, still on the device) and the tokens it read."""
+    """One step: its losses (scalar tensors, still on the device) and the tokens it read.
+
+    Of several workers each has its part of both.
+    """
 
     losses: Mapping[str, Tensor]
     tokens: int
@@ -37,6 +42,10 @@ Callback = Callable[[Progress], None]
 
 def ignore(progress: Progress) -> None:
     """The callback of a run nobody watches."""
+
+
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
 
 
 @dataclass
@@ -56,10 +65,15 @@ class Meter:
         self._recent += report.tokens
         self.tokens += report.tokens
 
-    def read(self, step: int, steps: int) -> Progress:
-        """The means since the last reading. "loss" must be among the losses added."""
-        losses = {name: float(total) / self._count for name, total in self._sums.items()}
+    def read(self, step: int, steps: int, over_workers: Callable[[Tensor], Tensor] = _as_it_is) -> Progress:
+        """The means since the last reading. "loss" must be among the losses added.
+
+        over_workers: adds up what each worker has of a tensor, where several share every step.
+        """
+        sums = over_workers(torch.stack([total.float() for total in self._sums.values()]))
+        losses = dict(zip(self._sums, (sums / self._count).tolist(), strict=True))
+        tokens, recent = over_workers(torch.tensor([self.tokens, self._recent])).tolist()
         now = time.perf_counter()
-        rate = self._recent / max(now - self._since, 1e-9)
+        rate = recent / max(now - self._since, 1e-9)
         self._since, self._recent, self._count, self._sums = now, 0, 0, {}
-        return Progress(step, steps, self.tokens, rate, losses.pop("loss"), losses)
+        return Progress(step, steps, tokens, rate, losses.pop("loss"), losses)

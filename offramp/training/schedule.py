@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 
 def warmup(step: int, warmup_steps: int) -> float:
@@ -20,3 +21,15 @@ def cosine(step: int, steps: int, warmup_steps: int) -> float:
     """Half a cosine from 1 to 0 after the warm-up."""
     done = max(0, step - warmup_steps) / max(1, steps - warmup_steps)
     return warmup(step, warmup_steps) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def constant(step: int, steps: int, warmup_steps: int) -> float:
+    """1 after the warm-up, however many steps there are."""
+    return warmup(step, warmup_steps)
+
+
+Schedule = Callable[[int, int, int], float]
+"""(step, steps, warmup_steps) -> factor."""
+
+SCHEDULES: Mapping[str, Schedule] = {"adamw": cosine, "schedulefree": constant}
+"""By the optimizer's name."""

@@ -95,7 +95,9 @@ def test_time_limit_stops_with_a_checkpoint(corpus: Path, tmp_path: Path) -> Non
 def test_checkpoints_replace_each_other_and_are_not_pickles(corpus: Path, tmp_path: Path) -> None:
     pretrain(tiny_model(), CONFIG, corpus, tmp_path / "run", limits=Limits(checkpoint_seconds=0))
     names = sorted(path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*"))
-    assert names == ["latest", "step-00000024", "step-00000024/run.json", "step-00000024/state.safetensors"]
+    steps = ("step-00000023", "step-00000024")  # the newest, and the one before it
+    files = [f"{step}{file}" for step in steps for file in ("", "/run.json", "/state.safetensors")]
+    assert names == ["latest", *files]
 
 
 def test_only_checkpoints_make_way_for_checkpoints(corpus: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in backbone of a few thousand parameters, and a corpus it can learn."""
+"""A stand-in backbone of a few thousand parameters, a corpus it can learn, and a short run that trains exits on it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from offramp.data.documents import Documents
+from offramp.exits.base import ExitConfig
+from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.mixers.base import State
 from offramp.mixers.identity import Identity
 from offramp.models.base import Block, Model, ModelConfig
+from offramp.training.distributed import ALONE, Workers
+from offramp.training.exit_config import ExitTrainConfig
+from offramp.training.exits_job import ExitsJob
+from offramp.training.loop import Limits, Outcome, run
 
 VOCABULARY, WIDTH = 32, 16
 
@@ -61,3 +68,23 @@ def write_corpus(folder: Path) -> Path:
     answers.tofile(folder / "qa.bin")
     np.where(np.arange(len(answers)) % 13 > 9, 4, 1).astype(np.uint8).tofile(folder / "qa_weight.bin")
     return folder
+
+
+def tiny_exits(gate: str = "linear", seed: int = 0, bridge: str = "none") -> ExitSet:
+    """Exits after three of the eight blocks."""
+    return build_exits(ExitConfig(gate, bridge, (2, 4, 6), WIDTH, 1e-5, None), 8, seed)
+
+
+def tiny_documents() -> Documents:
+    """Of many lengths, so that batches differ in their rows, and some hold a single one."""
+    texts = [ids[: 8 + 7 * (i % 6)] for i, ids in enumerate(counting_documents(60, 40, seed=3))]
+    return Documents(texts[:50], texts[50:], "counting")
+
+
+def run_tiny(
+    exits: ExitSet, config: ExitTrainConfig, out: Path, limits: Limits | None = None, workers: Workers = ALONE
+) -> Outcome:
+    """Train exits of `tiny_model` as `train_exits` does, without what it does before and after."""
+    model = tiny_model().requires_grad_(False)
+    job = ExitsJob(model, exits.train(), tiny_documents(), config, "tiny", workers)
+    return run(job, out, limits or Limits(), workers=workers)
