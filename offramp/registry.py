@@ -1,7 +1,8 @@
 """File name -> class: the only dynamic import of the package.
 
 A plug-in is one file in its folder, `policies/confidence.py` say, holding one public subclass of that folder's
-base class. Adding one is adding the file: nothing else is edited.
+base class, or a function that every file of the folder has (`recipe`). Adding one is adding the file: nothing else
+is edited.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable
-from typing import TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
 from offramp.errors import UnknownName
 
@@ -32,16 +34,28 @@ def find(package: str, name: str, base: type[T]) -> type[T]:
 
     Raises UnknownName with the nearest spelling and the whole list when there is no such file.
     """
-    if name not in names(package):
-        raise UnknownName(unknown(_singular(package.rpartition(".")[2]), name, names(package)))
-    module = importlib.import_module(f"{package}.{name}")
+    module = _module(package, name)
     classes = [
         item
         for _, item in inspect.getmembers(module, inspect.isclass)
         if issubclass(item, base) and item is not base and item.__module__ == module.__name__
     ]
-    assert len(classes) == 1, f"{package}.{name} must define exactly one public {base.__name__}"
+    assert len(classes) == 1, f"{module.__name__} must define exactly one public {base.__name__}"
     return classes[0]
+
+
+def find_function(package: str, name: str, function: str) -> Any:
+    """The function of that name in `package/name.py`; hyphens may stand for underscores. Raises as `find` does."""
+    module = _module(package, name.replace("-", "_"))
+    found = getattr(module, function, None)
+    assert callable(found), f"{module.__name__} must define a function {function}"
+    return found
+
+
+def _module(package: str, name: str) -> ModuleType:
+    if name not in names(package):
+        raise UnknownName(unknown(_singular(package.rpartition(".")[2]), name, names(package)))
+    return importlib.import_module(f"{package}.{name}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

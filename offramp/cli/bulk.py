@@ -50,7 +50,7 @@ def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosi
         use_threads(checkpoint.model)
         engine = _engine(checkpoint, max_len, many, reply, leaving)
         engine.admission.check(base)  # what no line could be served with is said at once
-        if remark := remark_on(checkpoint, model, leaving):
+        if remark := remark_on(checkpoint, model, leaving, base):
             say(remark)
         reader = Reader(checkpoint, base, reply.chat, engine.admission.check, output.key)
         tally = Tally(total, kept.lines, kept.lines, kept.errors, checkpoint.model.config.num_blocks)

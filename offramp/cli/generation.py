@@ -9,6 +9,7 @@ from rich.console import Console
 
 from offramp.cli.harmless import harmless
 from offramp.cli.options import Choosing, Leaving, Reply, Where
+from offramp.cli.promises import promised, stated
 from offramp.cli.streaming import Display, JsonLines, ShadedText, Summary, show
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import Engine
@@ -35,29 +36,29 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
         progress=say,
     )
     events = engine.stream(request)
-    if remark := remark_on(checkpoint, model, leaving):
+    if remark := remark_on(checkpoint, model, leaving, request):
         say(remark)  # before the first token, in a pipe too
     blocks = checkpoint.model.config.num_blocks
     shown = show(events, display_for(checkpoint, reply.json), blocks, engine.tier.name)
     if shown.finish == "nan":
         raise OfframpError(not_numbers(shown.tokens))
-    if undrafted(checkpoint, leaving, shown):
+    if undrafted(checkpoint, request, leaving, shown):
         say(
             "nothing was drafted: no exit was sure enough, or drafts would not pay here (--drafts 8 tries them)."
         )
 
 
-def undrafted(checkpoint: Checkpoint, leaving: Leaving, shown: Summary) -> bool:
+def undrafted(checkpoint: Checkpoint, request: Request, leaving: Leaving, shown: Summary) -> bool:
     """Whether a reader who expected shades should be told why there are none."""
-    expected = checkpoint.exits is not None and leaving.propagation == "verify" and shown.tokens > 1
+    expected = checkpoint.exits is not None and request.propagation == "verify" and shown.tokens > 1
     return expected and leaving.drafts == "auto" and shown.accepted is None
 
 
 def request_for(
     checkpoint: Checkpoint, prompt: tuple[int, ...], reply: Reply, leaving: Leaving, sampling: Sampling
 ) -> Request:
-    """What the options ask of a prompt's tokens."""
-    return Request(
+    """What the options ask of a prompt's tokens. Raises UsageError as `promised` does."""
+    request = Request(
         prompt=prompt,
         propagation=leaving.propagation,
         policy=leaving.policy,
@@ -67,6 +68,7 @@ def request_for(
         max_tokens=reply.max_tokens,
         stop=reply.stop,
     )
+    return promised(checkpoint, request, leaving)
 
 
 def say(line: str) -> None:
@@ -74,8 +76,10 @@ def say(line: str) -> None:
     print(harmless(line), file=sys.stderr, flush=True)
 
 
-def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving) -> str:
+def remark_on(checkpoint: Checkpoint, model: str, leaving: Leaving, request: Request) -> str:
     """What a user should know of the exits before reading the reply; "" if nothing."""
+    if request.certificate is not None:
+        return stated(request.certificate)
     if checkpoint.exits is None:
         if leaving.exits == "none":
             return ""

@@ -131,6 +131,13 @@ class Leaving:
     drafts
         How many tokens may leave before a deep pass takes them all: a count, or auto: what is fastest here, from
         timings measured once and kept. It changes no text under verify, and no reply at all elsewhere.
+    risk
+        Leave as `offramp calibrate` certified for at most this expected loss: its propagation (the one named, if not
+        verify), thresholds and run_max.
+    metric
+        Of the certificate: agreement, consistency, exact_match, f1.
+    confidence
+        The least that the certificate may have.
     """
 
     exits: str | None = None
@@ -143,12 +150,23 @@ class Leaving:
         Floats,
         Parameter(
             help="One number in [0, 1], or one for each exit: 0.3,0.4. A token leaves where the policy's score is "
-            "greater, so 1 never leaves. [default: what the exits suggest for gates, else the policy's own] "
+            "greater, so 1 never leaves. Under verify it may be left out: then what the exits suggest for gates, else "
+            "the policy's own; other propagations change the text and need it, or --risk. "
             f"The score, by policy:\n\n{meanings('policies')}"
         ),
     ] = None
     run_max: int = 8
     drafts: Literal["auto"] | int = "auto"
+    risk: float | None = None
+    metric: Literal["agreement", "consistency", "exact_match", "f1"] = "agreement"
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for options that do not go together."""
+        if self.risk is not None and self.threshold is not None:
+            raise UsageError(
+                "--risk takes the thresholds that were calibrated; leave out --threshold, or --risk."
+            )
 
 
 @Parameter(name="*", group=Group("Choosing tokens", sort_key=20))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 from weakref import WeakValueDictionary
 
 from offramp.engine.controller import Odds
+from offramp.engine.monitor import Monitor
+from offramp.engine.promise import Facts, check_promise
 from offramp.engine.queue import Waiting
 from offramp.engine.reply import Stats
 from offramp.engine.request import Request
@@ -25,7 +28,7 @@ from offramp.text import Text, TextStream
 @dataclass(frozen=True)
 class Admission:
     """max_len: tokens that a slot holds. Rows that ask for one policy with the same thresholds share its object, and
-    so are asked together; it goes with the last of them."""
+    so are asked together; it goes with the last of them. monitor: what became of all rows' drafts."""
 
     model: Model
     exits: tuple[Exit, ...]
@@ -34,6 +37,7 @@ class Admission:
     _policies: WeakValueDictionary[tuple[str, tuple[float, ...]], ExitPolicy] = field(
         default_factory=WeakValueDictionary
     )
+    monitor: Monitor = field(default_factory=Monitor)
 
     def __post_init__(self) -> None:
         """Exits sit inside this model, and one that borrows the last block leaves something to skip."""
@@ -61,6 +65,14 @@ class Admission:
             )
         if request.stop and self.text is None:
             raise UsageError("stop strings need a tokenizer: give the engine a Text.")
+        if request.certificate is not None:
+            judged = self._propagation(request).judged
+            check_promise(request.certificate, request, self.facts, judged)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What certificates must speak of to be true here."""
+        return Facts.of(self.model, self.exits)
 
     def _check_length(self, request: Request) -> None:
         needed = len(request.prompt) + max(1, len(request.forced))
@@ -109,6 +121,7 @@ class Admission:
             odds=odds,
             shared=item.shared,
             memory=policy.init_state(),
+            watch=self.monitor.watch(request.certificate),
         )
 
 

@@ -17,6 +17,7 @@ from offramp.engine.controller import Controller, Fixed, Odds
 from offramp.engine.frontier import Frontier
 from offramp.engine.measure import measured
 from offramp.engine.memory import check_fit, slots_within
+from offramp.engine.monitor import Agreement
 from offramp.engine.prompts import Prompts
 from offramp.engine.queue import Queue, Waiting
 from offramp.engine.reply import Generation, TokenEvent
@@ -127,6 +128,12 @@ class Engine:
     def busy(self) -> bool:
         """Whether any request waits or runs."""
         return bool(self._running or len(self.queue))
+
+    @property
+    def agreement(self) -> Agreement:
+        """Of all drafts that were judged, how many the full model agreed with: what verified traffic tells for
+        nothing."""
+        return self.admission.monitor.agreement
 
     def _turn(self) -> None:
         """Schedule, run and commit, collect.

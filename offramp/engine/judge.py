@@ -113,6 +113,7 @@ def judge(frontier: Frontier, row: Row, said: Sequence[Choice | None]) -> tuple[
             break
     row.stats.accepted += right
     row.odds.judged(right + rejected, right)  # drafts that an end cut off say nothing
+    row.watch.judged(right + rejected, right)
     if 0 < len(events) <= len(drafts):
         row.memory = drafts[len(events) - 1].memory
     return events + failure, len(events)

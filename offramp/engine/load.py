@@ -30,7 +30,8 @@ UNTRAINED = "untrained"
 class Checkpoint:
     """A loaded model with the exits chosen for it (None: full depth) and its tokenizer (None: it has none).
 
-    info is what training left beside the exits; None for untrained ones.
+    info is what training left beside the exits; None for untrained ones. exits_folder: where they were found, and
+    where their certificates are.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Checkpoint:
     exits: ExitSet | None
     info: ExitsInfo | None
     text: Text | None
+    exits_folder: Path | None = None
 
 
 def load(
@@ -62,7 +64,8 @@ def load(
     model = load_model(folder, dtype=torch_dtype, device=torch_device)
     exit_set, info = exits_for(model, folder, exits, exits_at, torch_dtype, torch_device)
     text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
-    return Checkpoint(folder, model, exit_set, info, text)
+    found = find_exits(folder, exits) if info is not None else None
+    return Checkpoint(folder, model, exit_set, info, text, found)
 
 
 def exits_for(

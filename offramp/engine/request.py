@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from offramp.errors import UsageError
+from offramp.exits.certificate import Certificate
 from offramp.mixers.base import RUN_LIMIT
 
 
@@ -76,6 +77,8 @@ class Request:
     its depth and what would have been chosen (`best`). Nothing but its own end ends it.
     priority: requests of a lower number begin first. salt: prompts share what was computed of them only with
     prompts of the same salt.
+    certificate: what was calibrated; the request is refused unless everything in it is as certified. Under `verify`,
+    which needs none, drafts are watched against it.
     Raises UsageError for values outside their range.
     """
 
@@ -91,6 +94,7 @@ class Request:
     forced: tuple[int, ...] = ()
     priority: int = 0
     salt: str = ""
+    certificate: Certificate | None = None
 
     @property
     def most(self) -> int:

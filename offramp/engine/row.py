@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from offramp.engine.controller import Odds, Prospect
+from offramp.engine.monitor import Watch
 from offramp.engine.reply import Choice, Stats, TokenEvent
 from offramp.engine.request import Request
 from offramp.policies.base import ExitPolicy, Memory
@@ -36,7 +37,7 @@ class Row:
     drafts[i] was chosen from the i-th token after the last deep pass. run counts the tokens that left since the
     last one that reached the last segment. memory is the policy's, after the newest decision. odds: how often it
     leaves the first exit, and is right there. shared: what it has in common with other samples of its prompt.
-    cells: a key for each whole cell of its prompt.
+    cells: a key for each whole cell of its prompt. watch: hears what became of its drafts.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Row:
     eos: frozenset[int]
     tokens: list[int]
     odds: Odds
+    watch: Watch
     shared: Shared | None = None
     cells: list[bytes] = field(default_factory=list)
     prefilled: int = 0

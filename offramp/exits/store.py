@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,9 +18,11 @@ from torch import Tensor
 
 from offramp.errors import ExitsError, UsageError
 from offramp.exits.base import BridgeConfig, ExitConfig
+from offramp.exits.certificates import forget_certificates, lie_beside
 from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.exits.info import FORMAT, ExitsInfo
 from offramp.exits.positions import default_positions
+from offramp.exits.strict import dataclass_from
 from offramp.files import SMALL, in_the_way, read_json, whole_folder
 from offramp.models.base import Model
 from offramp.models.fingerprint import fingerprint
@@ -50,7 +51,7 @@ def check_target(folder: Path) -> Path:
     Raises ExitsError for any other: whatever else it holds would be lost.
     """
     folder = Path(folder).resolve()
-    if why := in_the_way(folder, FILES, (CARD_FILE,)):
+    if not lie_beside(folder, FILES, CARD_FILE) and (why := in_the_way(folder, FILES, (CARD_FILE,))):
         raise ExitsError(f"{folder} is not an exits folder ({why}); name a new one")
     return folder
 
@@ -58,11 +59,13 @@ def check_target(folder: Path) -> Path:
 def save_exits(exits: ExitSet, info: ExitsInfo, folder: Path) -> None:
     """Write the folder, complete or not at all. Every exit's own weights: names begin with `exits.<i>.`.
 
+    Certificates of exits that were there before are gone with them: they speak of other weights.
     Raises ExitsError as `check_target` does, OSError where it cannot be written.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in exits.state_dict().items()}
     text = json.dumps({"config": asdict(exits.config), "info": asdict(info)}, indent=1, allow_nan=False)
-    with whole_folder(check_target(folder), FILES, (CARD_FILE,)) as fresh:
+    forget_certificates(target := check_target(folder))
+    with whole_folder(target, FILES, (CARD_FILE,)) as fresh:
         write_tensors(weights, fresh / WEIGHTS_FILE)
         (fresh / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -113,24 +116,10 @@ def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
         )
     try:
         if isinstance(bridge := config.get("bridge_config"), dict):  # exits of the first releases have none
-            config = config | {"bridge_config": _dataclass(BridgeConfig, bridge)}
-        return _dataclass(ExitConfig, config), _dataclass(ExitsInfo, info)
+            config = config | {"bridge_config": dataclass_from(BridgeConfig, bridge)}
+        return dataclass_from(ExitConfig, config), dataclass_from(ExitsInfo, info)
     except UsageError as error:
         raise ExitsError(f"{path} is damaged: {error}; train the exits again or copy them anew") from error
-
-
-def _dataclass(kind: type[Any], raw: dict[str, Any]) -> Any:
-    """A frozen dataclass from json: lists are tuples, no field is unknown. Raises UsageError."""
-    known = {item.name for item in fields(kind)}
-    needed = {
-        item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING
-    }
-    if missing := sorted(needed - raw.keys()):
-        raise UsageError(f"missing fields {missing}")
-    if unknown := sorted(raw.keys() - known):
-        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        raise UsageError(f"unknown fields {reprlib.repr(unknown[:3])}{more}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
 
 
 def _refuse_another_backbone(path: Path, config: ExitConfig, info: ExitsInfo, model: Model) -> None:

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 
 from offramp.errors import UsageError
 from offramp.exits.labels import find_label
+from offramp.propagation.base import Propagation
+from offramp.registry import find
 
 WEIGHTINGS = ("sum", "paper")
+OPTIMIZERS = ("adamw", "schedulefree")
+READINGS = ("bridge", "exit")
 
 
 @dataclass(frozen=True)
 class ExitTrainConfig:
     """label, label_k: see `exits.labels`.   propagation: the mode the exits are meant for, noted beside them.
+
+    label_reads: "bridge": the label is about the token that the bridge emits; "exit": about the one of the exit's
+    bare hidden state, which the published code trained on and did not emit.
+    optimizer: "adamw", its rate falling along half a cosine, or "schedulefree" (arXiv 2405.15682), as the paper.
 
     weighting: "sum", or "paper": exit i of n weighs i / (1 + ... + n). Exits share no parameters and Adam
     ignores a loss's scale, so it changes next to nothing; it is here for comparison.
@@ -23,6 +31,7 @@ class ExitTrainConfig:
 
     label: str = "exact"
     label_k: int = 1
+    label_reads: str = "bridge"
     propagation: str = "verify"
     steps: int = 300
     tokens_per_step: int = 4096
@@ -31,6 +40,7 @@ class ExitTrainConfig:
     weight_decay: float = 0.01
     warmup_steps: int = 20
     clip: float = 1.0
+    optimizer: str = "adamw"
     weighting: str = "sum"
     balance: bool = False
     precision: float = 0.95
@@ -38,8 +48,10 @@ class ExitTrainConfig:
 
     def __post_init__(self) -> None:
         find_label(self.label, self.label_k)
-        if self.weighting not in WEIGHTINGS:
-            raise UsageError(f"unknown weighting {self.weighting!r}: one of {', '.join(WEIGHTINGS)}")
+        find("offramp.propagation", self.propagation, Propagation)
+        _one_of("weighting", self.weighting, WEIGHTINGS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("label_reads", self.label_reads, READINGS)
         if min(self.steps, self.tokens_per_step, self.window) < 1:
             raise UsageError("steps, tokens_per_step and window must be at least 1")
         if not (math.isfinite(self.rate) and self.rate > 0):
@@ -54,3 +66,8 @@ class ExitTrainConfig:
             raise UsageError(f"a seed of {self.seed} is outside 0 to 2**63 - 1")
         if not 0.0 <= self.precision <= 1.0:
             raise UsageError(f"a precision of {self.precision} is outside [0, 1]")
+
+
+def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"unknown {field} {value!r}: one of {', '.join(known)}")

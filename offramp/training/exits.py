@@ -11,12 +11,13 @@ Shapes: N positions, E exits.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from offramp.data.documents import Documents, Ids
 from offramp.errors import DataError, UsageError
@@ -24,11 +25,13 @@ from offramp.exits.exit_set import ExitSet
 from offramp.exits.store import ExitsInfo, check_target, save_exits
 from offramp.models.base import Model
 from offramp.models.checkpoint import fingerprint
+from offramp.training.checkpoint import discard
+from offramp.training.distributed import ALONE, Workers
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits_job import ExitsJob
 from offramp.training.loop import Limits, Outcome, run
 from offramp.training.metrics import BridgeMetrics, gate_metrics, threshold_for
-from offramp.training.observe import Observation, observe
+from offramp.training.observe import Observation, Watch, joined, observe
 from offramp.training.progress import Callback, ignore
 from offramp.training.windows import batches_of, cut, device_of
 
@@ -38,40 +41,35 @@ Metrics = dict[str, float | None]
 
 @torch.no_grad()
 def measure(
-    model: Model, exits: ExitSet, data: Sequence[Ids], config: ExitTrainConfig
+    model: Model, exits: ExitSet, data: Sequence[Ids], config: ExitTrainConfig, watch: Watch = observe
 ) -> tuple[list[Metrics], tuple[float, ...]]:
     """Each exit's metrics on held-out documents, and the threshold that keeps `config.precision` there."""
     learnt = exits.bridges_learn
-    seen = _observe_all(model, exits, data, config, distil=learnt)
-    values_EN = seen.gates_EN.sigmoid()
-    gates = [gate_metrics(*parts) for parts in zip(values_EN, seen.labels_EN, seen.agreed_EN, strict=True)]
-    found: list[Metrics] = [asdict(gate) for gate in gates]
-    if learnt:
-        bare = _observe_all(model, exits.without_bridges(), data, config, distil=True)
-        found = [gate | asdict(bridge) for gate, bridge in zip(found, _gains(bare, seen), strict=True)]
-    pairs = zip(values_EN, seen.labels_EN, strict=True)
-    return found, tuple(threshold_for(values_N, label_N, config.precision) for values_N, label_N in pairs)
-
-
-def _observe_all(
-    model: Model, exits: ExitSet, data: Sequence[Ids], config: ExitTrainConfig, distil: bool
-) -> Observation:
-    """All documents as one observation, on the CPU."""
     batches = batches_of(cut(data, config.window), config.tokens_per_step, config.seed)
-    seen = [observe(model, exits, rows, config, distil) for rows in batches]
-    return Observation(
-        torch.cat([part.gates_EN for part in seen], dim=1).cpu(),
-        torch.cat([part.labels_EN for part in seen], dim=1).cpu(),
-        torch.cat([part.agreed_EN for part in seen], dim=1).cpu(),
-        torch.cat([part.kl_EN for part in seen if part.kl_EN is not None], dim=1).cpu() if distil else None,
+    seen = joined([watch(model, exits, rows, config, learnt) for rows in batches])
+    found: list[Metrics] = [
+        asdict(gate_metrics(one.gate_N.sigmoid(), one.label_N, one.agreed_N)) for one in seen.each()
+    ]
+    if learnt:
+        without = exits.without_bridges()
+        bare = joined([watch(model, without, rows, config, True) for rows in batches])
+        found = [gate | asdict(bridge) for gate, bridge in zip(found, _gains(bare, seen), strict=True)]
+    return found, tuple(
+        threshold_for(one.gate_N.sigmoid(), one.label_N, config.precision) for one in seen.each()
     )
 
 
 def _gains(bare: Observation, seen: Observation) -> list[BridgeMetrics]:
     """What each exit's bridge changed. Both observations hold divergences."""
-    assert bare.kl_EN is not None and seen.kl_EN is not None
-    means = (bare.agreed_EN.float().mean(1), seen.kl_EN.mean(1), bare.kl_EN.mean(1))
-    return [BridgeMetrics(*map(float, parts)) for parts in zip(*means, strict=True)]
+    return [
+        BridgeMetrics(_mean(before.agreed_N), _mean(after.kl_N), _mean(before.kl_N))
+        for before, after in zip(bare.each(), seen.each(), strict=True)
+    ]
+
+
+def _mean(values_N: Tensor | None) -> float | None:
+    assert values_N is not None, "observed without divergences"
+    return float(values_N.float().mean()) if len(values_N) else None
 
 
 def train_exits(
@@ -84,11 +82,16 @@ def train_exits(
     limits: Limits | None = None,
     callback: Callback = ignore,
     revision: str = "",
+    recipe: Mapping[str, Any] | None = None,
+    workers: Workers = ALONE,
+    watch: Watch = observe,
 ) -> tuple[Outcome, ExitsInfo | None]:
     """Train `exits` in place, on the model's device, and write the exits folder `out` when all is done.
 
     A stopped run is continued by the same call from the folder `.<name>.run` beside `out`. The info, with
     metrics on the held-out documents, is None while unfinished. revision: what people call the backbone.
+    recipe: what is noted beside the exits as their recipe; the config by itself if None. workers: those that train
+    together; the main one writes. watch: what is made of `data`'s items.
     Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut or an id is
     beyond the vocabulary, UsageError for a window beyond the model's context, for a label about another
     bridge's token and for a revision of more than 256 characters.
@@ -99,20 +102,30 @@ def train_exits(
             f"a window of {config.window} exceeds the model's {model.config.context_length} tokens"
         )
     _check_label(exits, config.label)
-    _check_data(data, model.config.vocab_size)
+    check_data(data, model.config.vocab_size)
     backbone = fingerprint(model)
     info = ExitsInfo(model.config.model_type, backbone, config.label, revision=revision)
     run_folder = out.with_name(f".{out.name}.run")
     model.requires_grad_(False).eval()
     exits.to(device_of(model), torch.float32).train()
-    job = ExitsJob(model, exits, data, config, backbone)
-    outcome = run(job, run_folder, limits or Limits(), callback)
+    job = ExitsJob(model, exits, data, config, backbone, workers, watch)
+    outcome = run(job, run_folder, limits or Limits(), callback, workers)
     exits.eval()
     if not outcome.finished:
         return outcome, None
-    info = _info(model, exits, data, config, info)
-    save_exits(exits, info, out)
-    shutil.rmtree(run_folder)
+    metrics, thresholds = measure(model, exits, data.held_out, config, watch)
+    info = replace(
+        info,
+        label_k=config.label_k,
+        propagation=config.propagation,
+        thresholds=thresholds,
+        metrics={f"after{at}": found for at, found in zip(exits.after, metrics, strict=True)},
+        data=_about(data, recipe or asdict(config)),
+    )
+    if workers.is_main:
+        save_exits(exits, info, out)
+        discard(run_folder)
+    workers.barrier()
     return outcome, info
 
 
@@ -125,9 +138,9 @@ def _check_label(exits: ExitSet, label: str) -> None:
         )
 
 
-def _check_data(data: Documents, vocabulary: int) -> None:
+def check_data(data: Documents, vocabulary: int) -> None:
     """Raises DataError when there is too little of it, and when another tokenizer made it."""
-    if not cut(data.training, 2) or not cut(data.held_out, 2):
+    if not all(any(len(ids) > 1 for ids in part) for part in (data.training, data.held_out)):
         raise DataError(f"{data.source} is too short to train on and to measure with")
     largest = max(max(ids) for ids in (*data.training, *data.held_out) if len(ids))
     if largest >= vocabulary:
@@ -137,20 +150,12 @@ def _check_data(data: Documents, vocabulary: int) -> None:
         )
 
 
-def _info(
-    model: Model, exits: ExitSet, data: Documents, config: ExitTrainConfig, info: ExitsInfo
-) -> ExitsInfo:
-    metrics, thresholds = measure(model, exits, data.held_out, config)
-    return replace(
-        info,
-        label_k=config.label_k,
-        propagation=config.propagation,
-        thresholds=thresholds,
-        metrics={f"after{at}": found for at, found in zip(exits.after, metrics, strict=True)},
-        data={
-            "source": data.source,
-            "training_tokens": sum(map(len, data.training)),
-            "held_out_tokens": sum(map(len, data.held_out)),
-            "recipe": asdict(config),
-        },
-    )
+def _about(data: Documents, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What is noted of the data, and of the recipe."""
+    return {
+        "source": data.source,
+        "sha256": data.sha256(),
+        "training_tokens": sum(map(len, data.training)),
+        "held_out_tokens": sum(map(len, data.held_out)),
+        "recipe": recipe,
+    }

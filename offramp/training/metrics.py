@@ -13,19 +13,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class GateMetrics:
-    """At threshold 0.5, but auroc. None where the quantity is undefined: no token leaves, or one class only.
+    """At threshold 0.5, but auroc. None where the quantity is undefined: no token leaves, one class only, no tokens.
 
     positive_rate: of labels.   leave_rate: of decisions.   agreement: the exit's token is the full model's.
     """
 
-    accuracy: float
+    accuracy: float | None
     precision: float | None
     recall: float | None
     f1: float | None
     auroc: float | None
-    positive_rate: float
-    leave_rate: float
-    agreement: float
+    positive_rate: float | None
+    leave_rate: float | None
+    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class BridgeMetrics:
     kl: nats a token, from the full model's distribution to the exit's.
     """
 
-    agreement_without_bridge: float
-    kl: float
-    kl_without_bridge: float
+    agreement_without_bridge: float | None
+    kl: float | None
+    kl_without_bridge: float | None
 
 
 def gate_metrics(values_N: Tensor, labels_N: Tensor, agreed_N: Tensor, threshold: float = 0.5) -> GateMetrics:
@@ -46,14 +46,14 @@ def gate_metrics(values_N: Tensor, labels_N: Tensor, agreed_N: Tensor, threshold
     hits, misses = int((leaves_N & labels_N).sum()), int((~leaves_N & labels_N).sum())
     false_alarms, total = int((leaves_N & ~labels_N).sum()), len(labels_N)
     return GateMetrics(
-        accuracy=(total - misses - false_alarms) / total,
+        accuracy=_ratio(total - misses - false_alarms, total),
         precision=_ratio(hits, hits + false_alarms),
         recall=_ratio(hits, hits + misses),
         f1=_ratio(2 * hits, 2 * hits + false_alarms + misses),
         auroc=auroc(values_N, labels_N),
-        positive_rate=(hits + misses) / total,
-        leave_rate=(hits + false_alarms) / total,
-        agreement=int(agreed_N.sum()) / total,
+        positive_rate=_ratio(hits + misses, total),
+        leave_rate=_ratio(hits + false_alarms, total),
+        agreement=_ratio(int(agreed_N.sum()), total),
     )
 
 

@@ -5,8 +5,9 @@ Shapes: R rows, T tokens, N positions without padding, E exits, D width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,12 +27,52 @@ class Observation:
     """Gate logits (differentiable), labels, and whether the exit's token is the full model's.
 
     kl_EN: nats from the full model's distribution to the exit's, differentiable; None unless asked for.
+    heard_EN: which positions an exit was asked about, the others count for nothing; None: all of them.
     """
 
     gates_EN: Tensor
     labels_EN: Tensor
     agreed_EN: Tensor
     kl_EN: Tensor | None = None
+    heard_EN: Tensor | None = None
+
+    @property
+    def positions_E(self) -> Tensor:
+        """How many positions count, of each exit."""
+        heard_EN = torch.ones_like(self.labels_EN) if self.heard_EN is None else self.heard_EN
+        return heard_EN.sum(1)
+
+    def each(self) -> Iterator[Said]:
+        """Exit by exit, the positions that count."""
+        for e, heard_N in enumerate([...] * len(self.labels_EN) if self.heard_EN is None else self.heard_EN):
+            kl_N = None if self.kl_EN is None else self.kl_EN[e][heard_N]
+            yield Said(
+                self.gates_EN[e][heard_N], self.labels_EN[e][heard_N], self.agreed_EN[e][heard_N], kl_N
+            )
+
+
+def joined(parts: Sequence[Observation]) -> Observation:
+    """Several batches' observations as one, on the CPU."""
+
+    def along(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values, dim=1).cpu()
+
+    names = [item.name for item in fields(Observation)]
+    return Observation(**{name: along(name) for name in names})  # type: ignore[arg-type]
+
+
+class Said(NamedTuple):
+    """What an `Observation` holds of one exit, `[N]` each."""
+
+    gate_N: Tensor
+    label_N: Tensor
+    agreed_N: Tensor
+    kl_N: Tensor | None
+
+
+Watch = Callable[[Model, ExitSet, Sequence[Any], ExitTrainConfig, bool], Observation]
+"""What exits say of a batch of items, and what they should say: `observe` of text, `onpolicy.listen` of tapes."""
 
 
 def observe(
@@ -50,15 +91,23 @@ def observe(
     bridged = (
         [x_RTD.to(hidden[-1].dtype) for _, x_RTD in said] if distil else _given(model, exits, hidden, config)
     )
-    with torch.no_grad():
-        labels_ERT, agreed_ERT = label_positions(
-            find_label(config.label, config.label_k), config.label_k, bridged, hidden[-1], model.logits
-        )
+    labels_ERT, agreed_ERT = _labelled(model, config, bridged, hidden[-1])
+    if config.label_reads == "exit":
+        labels_ERT, _ = _labelled(model, config, [hidden[after] for after in exits.after], hidden[-1])
     gates_ERT = torch.stack([gate_RT for gate_RT, _ in said])
     kl_EN = None
     if distil:
         kl_EN = divergences([x_RTD[real_RT] for x_RTD in bridged], hidden[-1][real_RT], model.logits)
     return Observation(gates_ERT[:, real_RT], labels_ERT[:, real_RT], agreed_ERT[:, real_RT], kl_EN)
+
+
+@torch.no_grad()
+def _labelled(
+    model: Model, config: ExitTrainConfig, read: Sequence[Tensor], full_RTD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Labels and agreement `[E, R, T]` of what the shared norm and head read of each exit."""
+    label = find_label(config.label, config.label_k)
+    return label_positions(label, config.label_k, read, full_RTD, model.logits)
 
 
 @torch.no_grad()

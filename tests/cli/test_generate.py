@@ -134,6 +134,8 @@ def test_remark_text_and_summary_come_in_this_order(checkpoint: Path) -> None:
         *FEW,
         "--propagation",
         "skip",
+        "--threshold",
+        "0.5",
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
     told = [line for line in done.stdout.removesuffix("\n").split("\n") if not line.startswith("measuring")]
@@ -178,7 +180,7 @@ def test_impossible_options(run: Any, checkpoint: Path, options: list[str], code
 def test_exits_trained_for_another_propagation_are_remarked_on(run: Any, checkpoint: Path) -> None:
     assert (
         "trained for verify; under skip"
-        in run("generate", checkpoint, "a", *FEW, "--propagation", "skip").err
+        in run("generate", checkpoint, "a", *FEW, "--propagation", "skip", "--threshold", "0.5").err
     )
     assert "note:" not in run("generate", checkpoint, "a", *FEW).err
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from offramp.cli import training
 from offramp.exits.store import read_exits
+from offramp.registry import names
 from offramp.training import exits as exits_training
 from offramp.training.loop import Outcome
 
@@ -98,6 +103,13 @@ def test_an_interrupted_run_says_how_to_go_on(
         (["--bridge", "lens", "--share-trunk"], 2, "'lens' has no mixer"),
         (["--bridge", "lens", "--bridge-rank", "0"], 2, "bridge rank must be an integer from 1"),
         (["--bridge", "lens", "--label", "after_last_block"], 2, "which the bridge lens does not run"),
+        (["--recipe", "papertext"], 2, "Did you mean 'paper_text'"),
+        (["--recipe", "linear", "--dropout", "0.5"], 2, "the recipe linear has no dropout that could be set"),
+        (["--recipe", "layerskip", "--size", "small"], 2, "makes no gates that could be of a size"),
+        (["--size", "small", "--bottleneck", "8"], 2, "leave out --bottleneck, or --size"),
+        (["--gate", "linear", "--size", "small"], 2, "has but one size"),
+        (["--propagation", "projekt"], 2, "Did you mean 'project'"),
+        (["--optimizer", "sgd"], 2, "unknown optimizer 'sgd': one of adamw, schedulefree"),
     ],
 )
 def test_impossible_exits(
@@ -105,6 +117,101 @@ def test_impossible_exits(
 ) -> None:
     result = run("train", bare_checkpoint, "--data", data, *options)
     assert result.code == code and said in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "bridge"),
+    [
+        ("mamba-gate", "mamba", "none"),
+        ("transformer_gate", "transformer", "none"),
+        ("lens", "mamba", "lens"),
+        ("drafter", "mamba", "block"),
+        ("paper-code", "linear", "last_block"),
+    ],
+)
+def test_a_recipe_by_its_name(
+    run: Any, bare_checkpoint: Path, data: Path, name: str, gate: str, bridge: str
+) -> None:
+    result = run("train", bare_checkpoint, "--data", data, "--recipe", name, *QUICK)
+    assert result.code == 0, result.err
+    folder = bare_checkpoint / "exits" / name.replace("_", "-")
+    exits, info = read_exits(folder)
+    said = json.loads(result.err.partition("recipe ")[2].partition("\n")[0])
+    assert (exits.config.gate, exits.config.bridge) == (gate, bridge) and info.data["recipe"] == said
+    assert said["training"]["steps"] == 2
+    assert f"{folder.name}: gates on held-out text" in " ".join(result.out.split())
+
+
+def test_an_option_beside_a_recipe_changes_one_field(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    options = ("--recipe", "paper-text", "--gate", "linear", "--propagation", "project", "--label", "exact")
+    assert run("train", bare_checkpoint, "--data", data, *options, *QUICK).code == 0
+    exits, info = read_exits(bare_checkpoint / "exits" / "paper-text")
+    assert (exits.config.gate, exits.config.bottleneck, exits.config.norm) == ("linear", None, False)
+    assert (info.propagation, info.label, info.label_k) == ("project", "exact", 1)
+
+
+def test_gates_of_one_size(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    counts = []
+    for gate in ("mlp", "mamba"):
+        options = ("--gate", gate, "--size", "small", "--exits-at", "2", *QUICK)
+        assert run("train", bare_checkpoint, "--data", data, *options).code == 0
+        [item] = read_exits(bare_checkpoint / "exits" / gate)[0]
+        counts.append(sum(weight.numel() for weight in item.gate.parameters()))
+    assert max(counts) <= 1.02 * min(counts)
+
+
+def test_on_policy(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    options = ("--recipe", "on-policy", "--propagation", "defer", "--replies", "3", "--exits-at", "2", *QUICK)
+    lines = data.with_suffix(".jsonl")
+    lines.write_text("".join(json.dumps({"said": f"the fox number {i}"}) + "\n" for i in range(20)))
+    result = run("train", bare_checkpoint, "--data", lines, "--field", "said", *options)
+    assert result.code == 0, result.err
+    assert "writing under defer: 4 of 4 replies" in result.err
+    assert read_exits(bare_checkpoint / "exits" / "on-policy")[1].propagation == "defer"
+
+
+def test_layerskip_makes_a_checkpoint(run: Any, bare_checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    options = ("--recipe", "layerskip", "--lora-rank", "2", "--dropout", "0.2", *QUICK)
+    refused = run("train", bare_checkpoint, "--data", data, *options)
+    assert refused.code == 2 and "makes a new checkpoint: say where with --out DIR" in refused.err
+    result = run("train", bare_checkpoint, "--data", data, *options, "--out", tmp_path / "new")
+    assert result.code == 0, result.err
+    assert "every depth on held-out text" in result.out and "--exits untrained" in result.err
+    leaving = ("--exits", "untrained", "--policy", "always", "--max-tokens", "4")
+    generated = run("generate", tmp_path / "new", "hello", *leaving)
+    assert generated.code == 0 and "left after block" in generated.err
+
+
+@pytest.mark.parametrize("recipe", ["linear", "layerskip"])
+def test_a_dry_run_leaves_nothing(
+    run: Any, bare_checkpoint: Path, data: Path, tmp_path: Path, recipe: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    options = ("--recipe", recipe, "--dry-run", "--out", tmp_path / "out", *QUICK)
+    result = run("train", bare_checkpoint, "--data", data, *options)
+    assert result.code == 0 and "trainable parameters" in result.out, result.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_losses_are_tracked(
+    run: Any, bare_checkpoint: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    @contextmanager
+    def fake(name: str, folder: Path, settings: Any, callback: Any) -> Iterator[Any]:
+        seen.append((name, folder, settings["name"]))
+        yield lambda progress: seen.append(progress.step)
+
+    monkeypatch.setattr(training, "tracked", fake)
+    assert run("train", bare_checkpoint, "--data", data, *LINEAR, "--track", "tensorboard").code == 0
+    assert seen == [("tensorboard", Path("runs/linear"), "standard"), 2]
+
+
+def test_help_names_every_recipe(run: Any) -> None:
+    said = " ".join(run("train", "--help").out.replace("│", " ").split())
+    assert "linear: Linear gates: the floor that every other gate must beat." in said
+    assert all(f" {name.replace('_', '-')}: " in said for name in names("offramp.training.recipes"))
 
 
 def test_missing_data(run: Any, bare_checkpoint: Path, tmp_path: Path) -> None:

@@ -267,6 +267,8 @@ def test_documents_that_cannot_be_written_on_from() -> None:
         ({"replies": 0}, "replies and prompt_tokens must be at least 1"),
         ({"reply_tokens": 1}, "no gate is asked for the first token"),
         ({"threshold": 1.5}, "threshold of 1.5"),
+        ({"run_max": 16}, "run_max is 16"),
+        ({"temperature": -1.0}, "temperature of -1"),
     ],
 )
 def test_impossible_configs(change: dict[str, Any], words: str) -> None:

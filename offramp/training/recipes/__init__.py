@@ -1,0 +1,1 @@
+"""Recipes, one a file: what `offramp train --recipe NAME` trains, and how."""
