@@ -24,7 +24,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
+    from offramp.calibration.calibrate import calibrate as calibrate
     from offramp.data.documents import load_documents as load_documents
+    from offramp.data.reading import read_documents as read_documents
+    from offramp.data.split import split as split
     from offramp.engine.asynchronous import AsyncEngine as AsyncEngine
     from offramp.engine.engine import Engine as Engine
     from offramp.engine.load import Checkpoint as Checkpoint
@@ -40,7 +43,10 @@ if TYPE_CHECKING:  # what type checkers read: `X as X` makes a name public
     from offramp.errors import QueueFull as QueueFull
     from offramp.errors import UnknownName as UnknownName
     from offramp.errors import UsageError as UsageError
+    from offramp.evaluation.evaluate import evaluate as evaluate
+    from offramp.evaluation.setting import Setting as Setting
     from offramp.exits.base import ExitConfig as ExitConfig
+    from offramp.exits.certificate import Certificate as Certificate
     from offramp.exits.exit_set import build_exits as build_exits
     from offramp.text import Text as Text
     from offramp.training.exit_config import ExitTrainConfig as ExitTrainConfig
@@ -54,6 +60,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncEngine": "offramp.engine.asynchronous",
     "CapacityError": "offramp.errors",
+    "Certificate": "offramp.exits.certificate",
     "Checkpoint": "offramp.engine.load",
     "CheckpointError": "offramp.errors",
     "DataError": "offramp.errors",
@@ -66,13 +73,18 @@ _HOMES = {
     "QueueFull": "offramp.errors",
     "Request": "offramp.engine.request",
     "Sampling": "offramp.engine.request",
+    "Setting": "offramp.evaluation.setting",
     "Text": "offramp.text",
     "TokenEvent": "offramp.engine.reply",
     "UnknownName": "offramp.errors",
     "UsageError": "offramp.errors",
     "build_exits": "offramp.exits.exit_set",
+    "calibrate": "offramp.calibration.calibrate",
+    "evaluate": "offramp.evaluation.evaluate",
     "load": "offramp.zoo.bundled",
     "load_documents": "offramp.data.documents",
+    "read_documents": "offramp.data.reading",
+    "split": "offramp.data.split",
     "train": "offramp.training.exits:train_exits",  # there is other training beside it
 }
 """Public name -> the module that defines it, and its name there where that is another."""

@@ -60,6 +60,9 @@ def test_shell_lines_with_your_own_checkpoints_are_understood(
     line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("path/to/model").mkdir(parents=True)
+    Path("my.jsonl").write_text('{"text": "Once upon a time there was a model."}\n', encoding="utf-8")
+    Path("dev.tsv").write_text("Who left early?\t['A token']\n" * 4, encoding="utf-8")
     assert main(shlex.split(line, comments=True)[1:]) == 1
     assert "path/to/model" in capsys.readouterr().err
 
