@@ -17,7 +17,7 @@ from typing import Any
 from offramp.calibration.collect import Collector
 from offramp.calibration.drafted import BLOCKS, share_interval
 from offramp.calibration.forced import Forced, check_forced
-from offramp.calibration.items import Item, digest
+from offramp.calibration.items import Item, digest, distinct
 from offramp.calibration.losses import metric_named
 from offramp.calibration.memory import Memory
 from offramp.calibration.observed import Observed, observed
@@ -121,24 +121,26 @@ def calibrate(
 ) -> Calibration:
     """Tune a path of thresholds, test it step by step, keep the last that passes.
 
-    parts: items of "tune", "calibrate" and "test", no document in two of them. memory: a folder in which results are
-    kept, so that an interrupted calibration goes on. Nothing is written beside the exits: `save_certificate` does.
+    parts: items of "tune", "calibrate" and "test"; of those with one prompt only the first counts. memory: a folder in
+    which results are kept, so that an interrupted calibration goes on. Nothing is written beside the exits:
+    `save_certificate` does.
     Raises UsageError for what cannot be calibrated; ExitsError where there are no exits, or they were calibrated before
-    on other documents (unless replace_earlier); DataError for parts without items.
+    on other documents or steps (unless replace_earlier); DataError for parts without items.
     """
     if checkpoint.exits is None:
         raise ExitsError(f"{checkpoint.folder} has no exits to calibrate; `offramp train` trains some")
+    parts = distinct(parts)
     for name in ("tune", "calibrate", "test"):
         if not parts.get(name):
             raise DataError(f"no documents to {name} on; give more")
     job = _Job(checkpoint, checkpoint.exits, parts, plan, memory, progress)
     if checkpoint.exits_folder is not None and not replace_earlier:
-        refuse_second(checkpoint.exits_folder, job.certificate((), Verdict(())))
+        refuse_second(checkpoint.exits_folder, job.certificate(Verdict(())))
     return job.run()
 
 
 class _Job:
-    """One calibration: its engines, its path, and what is found along it."""
+    """One calibration: its engines, its path, tuned when it is made, and what is found along it."""
 
     def __init__(
         self,
@@ -178,6 +180,9 @@ class _Job:
         self.tries: Collector | Forced = self.collector
         if plan.teacher_forced:
             self.tries = Forced(checkpoint.model, exits, plan.setting, self.collector.answers)
+        tune = observed(self.model, exits, [item.text for item in parts["tune"]])
+        self.temperatures = tuple(map(fit_temperature, tune.logits_EN, tune.right_EN))
+        self.path = self._path(tune)
 
     def _engine(self, checkpoint: Checkpoint, longest: Item, exits: ExitSet | None) -> Engine:
         length, context = len(longest.prompt) + self.plan.max_tokens, checkpoint.model.config.context_length
@@ -189,26 +194,23 @@ class _Job:
         return Engine(checkpoint.model, exits, checkpoint.text, slots=MOST_SLOTS, max_len=length)
 
     def run(self) -> Calibration:
-        """Tune, test, and look at what was found."""
-        tune = observed(self.model, self.exits, [item.text for item in self.parts["tune"]])
-        temperatures = tuple(map(fit_temperature, tune.logits_EN, tune.right_EN))
-        path = self._path(tune, temperatures)
+        """Test, and look at what was found."""
         trials: list[Trial] = []
-        lossy = self._losses(path[1:], trials)
+        lossy = self._losses(self.path[1:], trials)
         plan = self.plan
         verdict = fixed_sequence(lossy, plan.risk, plan.confidence, metric_named(plan.metric).binary)
         if plan.every_step:
             list(lossy)
-        certificate = self.certificate(path, verdict, trials)
+        certificate = self.certificate(verdict, trials)
         return Calibration(
             self._looked_at(certificate),
-            self._gates(temperatures),
+            self._gates(),
             tuple(trial.losses for trial in trials),
         )
 
-    def _path(self, tune: Observed, temperatures: tuple[float, ...]) -> tuple[Thresholds, ...]:
+    def _path(self, tune: Observed) -> tuple[Thresholds, ...]:
         if self.plan.setting.policy == "gate":
-            return gate_path(tune.logits_EN, temperatures, self.plan.steps)
+            return gate_path(tune.logits_EN, self.temperatures, self.plan.steps)
         return even_path(len(self.exits), self.plan.steps)
 
     def _losses(self, path: Sequence[Thresholds], trials: list[Trial]) -> Iterator[tuple[float, ...]]:
@@ -217,19 +219,17 @@ class _Job:
             trials.append(self.tries.trial(self.parts["calibrate"], thresholds, f"step {i} of {len(path)}"))
             yield trials[-1].losses
 
-    def certificate(
-        self, path: Sequence[Thresholds], verdict: Verdict, trials: Sequence[Trial] = ()
-    ) -> Certificate:
-        """What the test says; without a path, what would be promised."""
-        plan, path = self.plan, path or ((1.0,) * len(self.exits),)
-        loose = (_step(*one) for one in _padded(path[1:], trials, verdict.tested))
+    def certificate(self, verdict: Verdict, trials: Sequence[Trial] = ()) -> Certificate:
+        """What the test says; of a verdict on nothing, what would be promised."""
+        plan = self.plan
+        loose = (_step(*one) for one in _padded(self.path[1:], trials, verdict.tested))
         return Certificate(
             binding=self.binding,
             metric=plan.metric,
             risk=plan.risk,
             confidence=plan.confidence,
             chosen=verdict.passed,
-            path=(Step(path[0]), *loose),
+            path=(Step(self.path[0]), *loose),
             documents=len(self.parts["calibrate"]),
             data=digest(self.parts),
             needed=verdict.needed,
@@ -253,12 +253,12 @@ class _Job:
             test_documents=len(test.losses),
         )
 
-    def _gates(self, temperatures: Sequence[float]) -> tuple[Gate, ...]:
+    def _gates(self) -> tuple[Gate, ...]:
         seen = observed(self.model, self.exits, [item.text for item in self.parts["test"]])
         return tuple(
             Gate(after, heat, reliability(sigmoid(z_N), right_N), reliability(sigmoid(z_N / heat), right_N))
             for after, heat, z_N, right_N in zip(
-                self.exits.after, temperatures, seen.logits_EN, seen.right_EN, strict=True
+                self.exits.after, self.temperatures, seen.logits_EN, seen.right_EN, strict=True
             )
         )
 

@@ -53,6 +53,15 @@ def answers_of(prompts: Sequence[Document], answers: Iterable[Document]) -> dict
     return found
 
 
+def distinct(parts: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
+    """Without items whose prompt has come before, in the same part or another: copies are no independent draws."""
+    first: dict[tuple[int, ...], tuple[str, Item]] = {}
+    for name, items in parts.items():
+        for item in items:
+            first.setdefault(item.prompt, (name, item))
+    return {part: [item for name, item in first.values() if name == part] for part in parts}
+
+
 def digest(parts: Mapping[str, Sequence[Item]]) -> str:
     """sha256 (hex) of what is asked in each part, in order."""
     content = {name: [asdict(item) for item in items] for name, items in parts.items()}

@@ -26,7 +26,7 @@ def sole_writer(path: Path) -> Iterator[BinaryIO]:
     """
     new = not path.exists()
     if not new and not path.is_file():
-        raise DataError(f"{path} is not a regular file; replies cannot be continued there.")
+        raise DataError(f"{path} is not a regular file; nothing can be continued there.")
     with path.open("a+b") as file:
         _lock(file, path)
         try:
@@ -40,7 +40,7 @@ def sole_writer(path: Path) -> Iterator[BinaryIO]:
 def _lock(file: BinaryIO, path: Path) -> None:
     """Held until the file is closed. Where system or file system have no locks, nothing is."""
     taken = UsageError(
-        f"another run is writing there: {path}. Let it end, or name another --output for this one."
+        f"another run is writing there: {path}. Let it end, or name another file for this one."
     )
     if fcntl is None:
         return

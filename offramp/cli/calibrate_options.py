@@ -87,7 +87,7 @@ class Run:
         A folder for what was found out, so that the same command goes on after an interruption. [default: offramp's
         cache]
     replace
-        Drop an earlier certificate of the same on other documents. Keeping the better one of two voids both.
+        Drop an earlier certificate of the same on other documents or steps. Keeping the better one of two voids both.
     losses
         Write every document's loss at every step into this JSON file, also of the steps behind the first that fails.
     json

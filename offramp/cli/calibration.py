@@ -43,6 +43,7 @@ def run(
     errors."""
     plan = _plan(promise, replies, choosing, options)  # a mistake in it is said before a large model is read
     _check_answers(promise, options)
+    _check_run(replies, options)
     checkpoint = load(model, replies.exits, replies.exits_at, dtype=where.dtype, device=where.device)
     exits = _exits_folder(checkpoint, model)
     use_threads(checkpoint.model)
@@ -117,6 +118,18 @@ def _check_answers(promise: Promise, options: Run) -> None:
         raise UsageError(
             f"metric {promise.metric} needs right answers: name their field with --answer-field, and the prompts' with "
             "--field."
+        )
+
+
+def _check_run(replies: Replies, options: Run) -> None:
+    """What would otherwise be noticed after hours, or never."""
+    if replies.prompt_tokens < 1:
+        raise UsageError(f"--prompt-tokens is {replies.prompt_tokens}; it must be at least 1")
+    if options.split_seed < 0:
+        raise UsageError(f"--split-seed is {options.split_seed}; it must be at least 0")
+    if options.losses is not None and not options.losses.parent.is_dir():
+        raise UsageError(
+            f"--losses {options.losses}: there is no folder {options.losses.parent}; make it first"
         )
 
 

@@ -61,6 +61,8 @@ def _line(row: Row) -> str:
 def _cell(found: Interval | None, sign: str = "") -> str:
     if found is None or math.isnan(found.value):
         return ""
+    if math.isnan(found.low):
+        return f"{found.value:{sign}.3f} [one question]"
     return f"{found.value:{sign}.3f} [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
 
 
@@ -110,5 +112,7 @@ def _plain(row: Row) -> dict[str, Any]:
     return {"kind": row.kind, "name": row.name, **values, "difference": _numbers(row.difference)}
 
 
-def _numbers(found: Interval | None) -> dict[str, float] | None:
-    return None if found is None or math.isnan(found.value) else asdict(found)
+def _numbers(found: Interval | None) -> dict[str, float | None] | None:
+    if found is None or math.isnan(found.value):
+        return None
+    return {name: None if math.isnan(value) else value for name, value in asdict(found).items()}

@@ -82,7 +82,7 @@ def _line(raw: bytes, where: str) -> tuple[str, Answer]:
         if "reply" in item:
             return str(item["key"]), Reply.from_json(item["reply"])
         return str(item["key"]), tuple(map(_scored, item["scored"]))
-    except (ValueError, RecursionError, KeyError, TypeError, DataError) as error:
+    except (ValueError, OverflowError, RecursionError, KeyError, TypeError, DataError) as error:
         raise DataError(
             f"{where}: not written by offramp eval, so nothing is written there. Name another --out."
         ) from error

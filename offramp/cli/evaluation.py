@@ -116,7 +116,11 @@ def _answered(
 ) -> Iterator[Answer]:
     """The answers to all items in their order; those that are not in the store are asked for, and put there."""
     keys = [key_of(one.digest, item, asking.most, asking.stop) for item in items]
-    missing = [item for item, key in zip(items, keys, strict=True) if key not in store.known]
+    missing = [
+        item
+        for item, key in zip(items, keys, strict=True)
+        if key not in store.known or not fits(store.known[key], item, one.engine)
+    ]
     with eval_bar(one.name, len(items), len(items) - len(missing)) as advance:
         for asked, answer in _asked(one, asking, missing):
             scores = asking.scores(asked.item, answer)
@@ -124,6 +128,15 @@ def _answered(
             store.put(keys[asked.item], answer, about)
             advance()
     return (store.known[key] for key in keys)
+
+
+def fits(answer: Answer, asked: Asked, engine: Engine) -> bool:
+    """Whether a stored answer can be one: else somebody wrote it by hand, and it is asked for again."""
+    given = [len(given) for _, given in asked.pairs]
+    if isinstance(answer, tuple):
+        return given == [len(scored.logprobs) for scored in answer]
+    known = range(engine.model.config.vocab_size)
+    return given == [0] and all(token in known for token in answer.tokens)
 
 
 def _asked(one: Contender, asking: Asking, items: list[Asked]) -> Iterator[tuple[Asked, Answer]]:

@@ -66,7 +66,7 @@ class Files:
         _write(self.prompts, map(asdict, prompts))
 
 
-def from_documents(files: Files, data: Path, field: str, scale: Scale) -> None:
+def from_documents(files: Files, data: str | Path, field: str, scale: Scale) -> None:
     """Documents by content into training, tuning and prompts. Raises DataError as `read_documents` and `split` do."""
     parts = split(read_documents(data, field=field), SHARES)
     texts = {name: [document.text for document in part] for name, part in parts.items()}

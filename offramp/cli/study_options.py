@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cyclopts import Group, Parameter
 
@@ -45,5 +44,5 @@ class Texts:
         The field, or column, that holds the text.
     """
 
-    data: Path | None = None
+    data: str | None = None
     field: str = "text"

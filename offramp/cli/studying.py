@@ -31,6 +31,7 @@ from offramp.study.results import Job
 from offramp.study.scale import QUICK, Scale
 from offramp.study.work.context import Place
 from offramp.study.work.perform import perform
+from offramp.training.checkpoint import sole_writer
 from offramp.zoo.bundled import resolve
 from offramp.zoo.twins import TWINS
 
@@ -44,14 +45,15 @@ def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent) -> int:
     show_plan(plan(sources, "", scale), scale, processes, console)
     if extent.dry_run:
         return 0
-    files = _files(out, texts, scale, console)
-    todo = plan(sources, files.sha256(), scale)
-    manifest = Manifest(tuple(todo), scale.name, provenance(processes))
-    write_manifest(out, manifest)
-    place = Place(out.resolve(), folders, files.training, files.tune, files.prompts)
-    watch = partial(told, console=console, began=began)
-    summary = jobs.run(todo, partial(perform, place), out, processes, watch)
-    page = _written(out, manifest, console)
+    with sole_writer(out):  # another one could change what these jobs read
+        files = _files(out, texts, scale, console)
+        todo = plan(sources, files.sha256(), scale)
+        manifest = Manifest(tuple(todo), scale.name, provenance(processes))
+        write_manifest(out, manifest)
+        place = Place(out.resolve(), folders, files.training, files.tune, files.prompts)
+        watch = partial(told, console=console, began=began)
+        summary = jobs.run(todo, partial(perform, place), out, processes, watch)
+        page = _written(out, manifest, console)
     return _ended(summary, page, time.monotonic() - began, console)
 
 
@@ -145,10 +147,10 @@ def _folders(models: Sequence[str], texts: Texts) -> dict[str, Path]:
 def _files(out: Path, texts: Texts, scale: Scale, console: Console) -> Files:
     """What the study reads, made anew each time: it costs seconds, and the options may be others."""
     files = Files(out.resolve() / "data" / scale.name)
-    if texts.data is not None and not is_corpus(texts.data):
+    if texts.data is not None and not is_corpus(Path(texts.data)):
         from_documents(files, texts.data, texts.field, scale)
         return files
-    folder = texts.data or out.resolve() / "corpus"
+    folder = out.resolve() / "corpus" if texts.data is None else Path(texts.data)
     if not is_corpus(folder):
         console.print("making the bundled models' corpus of the Python library: about a minute")
     from_corpus(files, folder, scale)

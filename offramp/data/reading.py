@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from offramp.data.bins import CORPUS_FILES
 from offramp.data.document import Document, Fields
@@ -96,9 +97,11 @@ def _all(path: str | Path, fields: Fields, seed: int | None) -> Iterator[Documen
         name = str(path)
         yield from _documents(remote_records(name), name, name, fields)
         return
+    if not str(path):
+        raise DataError(f"the data has no name; give {EXPECTED}")
     root = Path(path)
     for file in _files(root, seed):
-        name = file.name if file == root else file.relative_to(root).as_posix()
+        name = _spelt(file.name if file == root else file.relative_to(root).as_posix())
         reader = READERS.get(file.suffix.lower())
         if reader is None:
             yield _whole(file, name)
@@ -111,19 +114,43 @@ def _files(root: Path, seed: int | None) -> list[Path]:
     if not root.exists():
         raise DataError(f"{root} does not exist; give {EXPECTED}")
     if not root.is_dir():
-        return [root]
+        return [_regular(root)]
     if any((root / name).is_file() for name in CORPUS_FILES):
         raise DataError(f"{root} is a corpus of token ids, which only training reads; give {EXPECTED}")
-    files = sorted(
-        file
-        for file in root.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
+    files = sorted(_visible(root))
     if not files:
         raise DataError(f"{root} holds no files; give {EXPECTED}")
     if seed is not None:
         random.Random(seed).shuffle(files)
     return files
+
+
+def _visible(root: Path) -> Iterator[Path]:
+    """The files in a folder and its folders. Raises DataError for what would be left out without a word."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(folder, name) for name in folders):
+            if path.is_symlink():
+                raise DataError(
+                    f"{path} links to a folder, which is not followed: name it as data of its own"
+                )
+        yield from (_regular(Path(folder, name)) for name in files if not name.startswith("."))
+
+
+def _regular(file: Path) -> Path:
+    """Raises DataError for what is none: a pipe would block, a device never end, a dead link be missed."""
+    if not file.is_file():
+        raise DataError(f"{file} cannot be read: it is not a regular file; give {EXPECTED}")
+    return file
+
+
+def _spelt(name: str) -> str:
+    """A file's name as text, whatever bytes it has: it begins ids."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _whole(file: Path, name: str) -> Document:

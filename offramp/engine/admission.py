@@ -68,6 +68,8 @@ class Admission:
         if request.certificate is not None:
             judged = self._propagation(request).judged
             check_promise(request.certificate, request, self.facts, judged)
+            if not judged:
+                self._check_uncut(request)
 
     @cached_property
     def facts(self) -> Facts:
@@ -85,6 +87,14 @@ class Admission:
             f"{what}; this engine's slots hold {self.max_len}, prompt and reply together (the model's context is "
             f"{self.model.config.context_length}). Shorten it or give the engine a larger max_len."
         )
+
+    def _check_uncut(self, request: Request) -> None:
+        """A certified reply has the room that it had when it was calibrated: the beginning of one loses more."""
+        if (needed := len(request.prompt) + request.max_tokens) > self.max_len:
+            raise CapacityError(
+                f"prompt and reply may need {needed} tokens, and this engine's slots hold {self.max_len}: what was "
+                f"certified does not hold for replies cut short. Give the engine a max_len of {needed}."
+            )
 
     def _propagation(self, request: Request) -> Propagation:
         propagation = find("offramp.propagation", request.propagation, Propagation)()

@@ -11,7 +11,7 @@ from offramp.exits.base import Exit
 from offramp.exits.certificate import Binding, Certificate, Chosen
 from offramp.exits.digest import exits_digest
 from offramp.models.base import Model
-from offramp.models.fingerprint import fingerprint
+from offramp.models.fingerprint import weights_digest
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Facts:
 
     @classmethod
     def of(cls, model: Model, exits: Iterable[Exit]) -> Facts:
-        """The model's fingerprint, its exits' digest and their number, the numbers' format."""
+        """The digests of the model and of its exits, the numbers' format, and how many exits there are."""
         exits = tuple(exits)
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        return cls(fingerprint(model), exits_digest(exits), dtype, len(exits))
+        return cls(weights_digest(model), exits_digest(exits), dtype, len(exits))
 
 
 def binding_of(facts: Facts, bridge: str, request: Request) -> Binding:
@@ -106,6 +106,7 @@ def _differences(
         ("thresholds", _thresholds(request, facts.count), certificate.thresholds),
         ("run_max", request.run_max, binding.run_max),
         ("stop", request.stop, binding.stop),
+        ("max_tokens", request.max_tokens, request.max_tokens if judged else binding.max_tokens),
     ):
         if asked != certified:
             yield what, _short(asked), _short(certified)
@@ -113,12 +114,8 @@ def _differences(
     for name, value in asked_for.items():
         if value != certified_for[name]:
             yield name, value, certified_for[name]
-    for what, count, most in (
-        ("max_tokens", request.max_tokens, binding.max_tokens),
-        ("the prompt's length in tokens", len(request.prompt), binding.prompt_tokens),
-    ):
-        if count > most:
-            yield what, count, f"at most {most}"
+    if len(request.prompt) > binding.prompt_tokens:
+        yield "the prompt's length in tokens", len(request.prompt), f"at most {binding.prompt_tokens}"
 
 
 def _thresholds(request: Request, exits: int) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ Shapes: S seeds, I items, B draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and what it may as well have been; all NaN where nothing was measured."""
+    """A value and what it may as well have been: NaN where a single item says anything; all NaN where none does."""
 
     value: float
     low: float
@@ -67,7 +68,7 @@ class Interval:
 
     @property
     def around_zero(self) -> bool:
-        """Whether 0 lies inside, or nothing was measured: no sign may be named."""
+        """Whether 0 lies inside, or nothing is known of what does: no sign may be named."""
         return not (self.low > 0 or self.high < 0)
 
 
@@ -102,7 +103,9 @@ def paired_bootstrap(
     Every arm has the same items. One that does not depend on the seed has a single row of them. With one seed for all,
     the interval speaks of that training alone. Raises UsageError for arms that cannot be paired.
     """
-    seeds, items = _shape(arms)
+    seeds, _ = _shape(arms)
+    arms, items = _telling(arms)
+    least = min(int(arm.whole_SI.any(0).sum()) for arm in arms)
     rng = np.random.default_rng(seed)
     seeds_BS, items_BI = _counts(rng, draws, seeds), _counts(rng, draws, items)
     same_BS, same_BI = np.ones_like(seeds_BS), np.ones_like(items_BI)
@@ -112,11 +115,13 @@ def paired_bootstrap(
 
     value = values(same_BS[:1], same_BI[:1])[0]
     drawn_B = values(seeds_BS, items_BI)
-    for count, alone_B in ((seeds, values(seeds_BS, same_BI)), (items, values(same_BS, items_BI))):
+    for count, alone_B in ((seeds, values(seeds_BS, same_BI)), (least, values(same_BS, items_BI))):
         drawn_B = drawn_B + (_stretch(count, confidence) - 1) * (alone_B - value)
     drawn_B = drawn_B[np.isfinite(drawn_B)]
     if not np.isfinite(value) or not len(drawn_B):
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return Interval(math.nan, math.nan, math.nan)
+    if least < 2:
+        return Interval(float(value), math.nan, math.nan)
     low, high = np.quantile(drawn_B, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(low), float(high))
 
@@ -131,6 +136,12 @@ def _shape(arms: Sequence[Sample]) -> tuple[int, int]:
             f"arms of (seeds, items) {shapes} cannot be paired: they need the same items, and the same seeds or one."
         )
     return max(seeds, default=1), items.pop()
+
+
+def _telling(arms: Sequence[Sample]) -> tuple[list[Sample], int]:
+    """The arms without items that say nothing in any of them, and how many are left: spread comes of those alone."""
+    told_I = np.any([arm.whole_SI.any(0) for arm in arms], 0)
+    return [Sample(arm.part_SI[:, told_I], arm.whole_SI[:, told_I]) for arm in arms], int(told_I.sum())
 
 
 def _counts(rng: np.random.Generator, draws: int, among: int) -> Floats:

@@ -71,8 +71,11 @@ class Reply:
     def from_json(cls, raw: Mapping[str, Any]) -> Self:
         """Raises DataError for anything that `to_json` has not written."""
         try:
-            return cls(**{name: _KINDS[name](value) for name, value in raw.items()})
-        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            found = cls(**{name: _KINDS[name](value) for name, value in raw.items()})
+            if len({len(each) for each in (found.tokens, found.pieces, found.depths, found.gates)}) > 1:
+                raise ValueError("as many pieces, depths and gates as tokens")
+            return found
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as problem:
             raise DataError(f"not a reply: {problem!r}; it must be what `Reply.to_json` gives") from problem
 
 

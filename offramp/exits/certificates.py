@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from offramp.errors import ExitsError, UsageError
@@ -33,32 +34,32 @@ def certificates_of(exits: Path) -> list[Certificate]:
 
 
 def refuse_second(exits: Path, certificate: Certificate) -> None:
-    """Raises ExitsError where these exits were calibrated before for the same promise, on other documents.
+    """Raises ExitsError where these exits were calibrated before for the same promise, on other documents or steps.
 
     Whoever calibrates several times and keeps what suits has chosen among random results: the confidence that the
     certificate states would no longer be true.
     """
     for file in _files(exits):
-        earlier = read_certificate(file)
-        if _promise(earlier) == _promise(certificate) and earlier.data != certificate.data:
+        if _is_other_look(read_certificate(file), certificate):
             raise ExitsError(
-                f"{file} certifies the same on other documents. Choosing between two calibrations voids the "
-                "guarantee of both; calibrate on the same documents, or give --replace if that one was a mistake"
+                f"{file} certifies the same on other documents or in other steps. Choosing between two calibrations "
+                "voids the guarantee of both; calibrate on the same documents and steps, or give --replace if that one "
+                "was a mistake"
             )
 
 
 def save_certificate(certificate: Certificate, exits: Path, replace: bool = False) -> Path:
     """Write it beside the exits, complete or not at all; its file.
 
-    replace: an earlier one for the same promise on other documents goes. Raises ExitsError as `refuse_second` does.
+    replace: an earlier one for the same promise on other documents or steps goes. Raises ExitsError as `refuse_second`
+    does.
     """
     if not (exits / "exits.json").is_file():
         raise ExitsError(f"{exits} holds no exits that a certificate could lie beside")
     if not replace:
         refuse_second(exits, certificate)
     for file in _files(exits):
-        earlier = read_certificate(file)
-        if _promise(earlier) == _promise(certificate) and earlier.data != certificate.data:
+        if _is_other_look(read_certificate(file), certificate):
             file.unlink()
     path = exits / CERTIFICATES / certificate.file_name
     path.parent.mkdir(exist_ok=True)
@@ -85,6 +86,17 @@ def _files(exits: Path) -> list[Path]:
     return sorted(file for file in (exits / CERTIFICATES).glob("*.json") if not file.name.startswith("."))
 
 
+def _is_other_look(earlier: Certificate, later: Certificate) -> bool:
+    """Whether both state the same, found on other documents or along another path."""
+    return _promise(earlier) == _promise(later) and _look(earlier) != _look(later)
+
+
 def _promise(certificate: Certificate) -> tuple[object, ...]:
-    """What a certificate states. Another confidence, or losses found in another way, are a second look all the same."""
-    return certificate.binding, certificate.metric, certificate.risk
+    """What a certificate states. Another confidence, or losses found in another way, are a second look all the same;
+    so are other documents, whose longest prompt may have another length."""
+    return replace(certificate.binding, prompt_tokens=1), certificate.metric, certificate.risk
+
+
+def _look(certificate: Certificate) -> tuple[object, ...]:
+    """What it was found on. The same documents give the same path, as long as it has as many steps."""
+    return certificate.data, len(certificate.path)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-import torch
-
 from offramp.exits.base import Exit
+from offramp.models.fingerprint import add_weights
 
 
 def exits_digest(exits: Iterable[Exit]) -> str:
@@ -18,9 +17,7 @@ def exits_digest(exits: Iterable[Exit]) -> str:
         for name, module in exit.named_modules():
             settings = sorted((key, value) for key, value in vars(module).items() if _is_setting(key, value))
             digest.update(f"{name} {type(module).__name__} {settings}\n".encode())
-        for name, weight in exit.state_dict().items():
-            digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
-            digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        add_weights(digest, exit)
     return digest.hexdigest()
 
 

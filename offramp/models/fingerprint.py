@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from offramp.models.base import Model
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 SAMPLES = 64  # values read of each parameter
 INCIDENTAL = ("context_length", "bos_token_id", "eos_token_ids")
@@ -28,6 +32,23 @@ def fingerprint(model: Model) -> str:
         digest.update(f"{name} {list(weight.shape)} ".encode())
         digest.update(_sample(weight.detach()))
     return digest.hexdigest()
+
+
+def weights_digest(model: Model) -> str:
+    """sha256 (hex) that differs for other weights, be it in a single bit, and for other tokens that end a reply.
+
+    Reads all of the model: seconds for every few gigabytes, where `fingerprint` takes none.
+    """
+    digest = hashlib.sha256(f"{fingerprint(model)} {sorted(model.config.eos_token_ids)}\n".encode())
+    add_weights(digest, model)
+    return digest.hexdigest()
+
+
+def add_weights(digest: _Hash, module: nn.Module) -> None:
+    """Every byte of a module's weights, with their names, formats and shapes."""
+    for name, weight in module.state_dict().items():
+        digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
+        digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _sample(weight: Tensor) -> bytes:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from offramp.files import write_whole
@@ -126,7 +129,8 @@ class _Run:
             needed = {name: self.summary.results[name].found for name in job.needs}
             try:
                 self.pool = self.pool or _pool(self.processes)
-                future = self.pool.submit(_one, self.work, job, self.keys[job.name], needed, self.folder)
+                with _deaf():
+                    future = self.pool.submit(_one, self.work, job, self.keys[job.name], needed, self.folder)
             except BrokenProcessPool:  # noticed before what was running has told of it
                 self.pool = None
                 break
@@ -189,7 +193,21 @@ class _Run:
 def _pool(processes: int) -> ProcessPoolExecutor:
     """Fresh interpreters: a forked one would inherit torch's threads half alive."""
     spawn = multiprocessing.get_context("spawn")
+    resource_tracker.ensure_running()  # at its start it would undo `_deaf`
     return ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin in the block do not hear Ctrl-C: their parent does, and ends them without a word."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from offramp.errors import DataError
 from offramp.evaluation.bootstrap import Sample
 from offramp.evaluation.evaluate import Evaluation
 from offramp.evaluation.measures import depth_histogram, measures_of, token_records
@@ -43,7 +44,8 @@ def compact(evaluation: Evaluation) -> dict[str, Any]:
 def sample(seeds: Sequence[Mapping[str, Any]], name: str, chosen: Chosen | None = None) -> Sample:
     """A measure over training seeds and prompts, for `evaluation.bootstrap`. seeds: what `compact` gave for each."""
     prompts = seeds[0]["prompts"]
-    assert all(one["prompts"] == prompts for one in seeds), "seeds of one arm were asked other prompts"
+    if any(one["prompts"] != prompts for one in seeds):
+        raise DataError("seeds of one arm were asked other prompts")
     kept = [i for i, prompt in enumerate(prompts) if chosen is None or chosen(prompt)]
     missing = [None] * len(prompts)
     tables = [one["measures"].get(name, missing) for one in seeds]

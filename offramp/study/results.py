@@ -63,12 +63,14 @@ def keys(jobs: Iterable[Job]) -> dict[str, str]:
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs, each after those it needs."""
+    """The jobs, each after those it needs. Raises DataError where that cannot be."""
     left, order, known = list(jobs), list[Job](), set[str]()
-    assert len({job.name for job in left}) == len(left), "two jobs have one name"
+    if len({job.name for job in left}) < len(left):
+        raise DataError("two jobs have one name")
     while left:
         ready = [job for job in left if known.issuperset(job.needs)]
-        assert ready, f"jobs need what is not planned: {[job.name for job in left][:3]}"
+        if not ready:
+            raise DataError(f"jobs need what is not planned: {[job.name for job in left][:3]}")
         order += ready
         known |= {job.name for job in ready}
         left = [job for job in left if job.name not in known]

@@ -62,7 +62,7 @@ class Resumed:
 
 @contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
-    """Within the block no other process trains into `out`; what killed ones left there is cleared away.
+    """Within the block no other process works in `out`; what killed ones left there is cleared away.
 
     Raises UsageError where another one does. Without locks (Windows, some network disks) nothing is checked.
     """
@@ -83,7 +83,7 @@ def _lock(descriptor: int, out: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(
-            f"another process is training into {out}: let it end, or name another folder for this run"
+            f"another process is working in {out}: let it end, or name another folder for this run"
         ) from None
     except OSError:  # a file system without locks
         return
@@ -158,7 +158,10 @@ def _newest_first(out: Path) -> list[Path]:
     found = _complete(out)
     if not (out / POINTER).is_file():
         return found
-    named = read_text(out / POINTER, POINTER_LIMIT, OfframpError).strip()
+    try:
+        named = read_text(out / POINTER, POINTER_LIMIT, OfframpError).strip()
+    except OfframpError:  # damaged: no more than lost
+        return found
     return sorted(found, key=lambda folder: folder.name != named)
 
 
@@ -184,6 +187,9 @@ def _read_run(folder: Path) -> dict[str, Any]:
             f"{folder} is a training checkpoint of format {run['format']}; this version reads format {FORMAT}: "
             "finish the run with the version that began it, or remove it to start again"
         )
+    step = run["step"]
+    if not isinstance(step, int) or step < 0 or not isinstance(run["settings"], dict):
+        raise CheckpointError(f"{RUN_FILE} is not what was written")
     if _sha256(folder / STATE_FILE) != run.get("sha256"):
         raise CheckpointError(f"{STATE_FILE} is not what was written")
     return run
@@ -192,7 +198,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 def _load(folder: Path, run: Mapping[str, Any], module: nn.Module, optimizers: Sequence[Optimizer]) -> None:
     try:
         _unflatten(load_file(folder / STATE_FILE), run["counters"], module, optimizers)
-    except (KeyError, ValueError, SafetensorError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, SafetensorError, RuntimeError) as error:
         raise OfframpError(
             f"the training checkpoint {folder} does not fit this run ({error}); remove it to start again"
         ) from error
@@ -246,8 +252,19 @@ def _unflatten(
             if kind == "optimizer" and int(rest[0]) == i:
                 state.setdefault(int(rest[1]), {})[rest[2]] = value
         groups = optimizer.state_dict()["param_groups"]
+        if [_counters(group).keys() for group in groups] != [_counters(group).keys() for group in counted]:
+            raise ValueError("its optimizer counts other things")
         groups = [group | dict(numbers) for group, numbers in zip(groups, counted, strict=True)]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _check_shapes(optimizer)
+
+
+def _check_shapes(optimizer: Optimizer) -> None:
+    """Raises ValueError for moments of another shape than their parameter's, which `load_state_dict` takes."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {list(value.shape)}, not {list(parameter.shape)}")
 
 
 def _sha256(path: Path) -> str:

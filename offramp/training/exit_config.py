@@ -52,8 +52,10 @@ class ExitTrainConfig:
         _one_of("weighting", self.weighting, WEIGHTINGS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("label_reads", self.label_reads, READINGS)
-        if min(self.steps, self.tokens_per_step, self.window) < 1:
-            raise UsageError("steps, tokens_per_step and window must be at least 1")
+        if min(self.steps, self.tokens_per_step) < 1:
+            raise UsageError("steps and tokens_per_step must be at least 1")
+        if self.window < 2:
+            raise UsageError(f"a length of {self.window} leaves no token to predict; it must be at least 2")
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise UsageError(f"a learning rate of {self.rate} is no positive number")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):

@@ -156,6 +156,10 @@ def run(
     with _kept_generator(), checkpoint.sole_writer(out) if workers.is_main else nullcontext():
         workers.barrier()  # what killed runs left is cleared away now
         found = checkpoint.resume(out, job.settings, job.module, job.optimizers)
+        if found.step > job.steps:
+            raise OfframpError(
+                f"the run in {out} is at step {found.step} of {job.steps}: no run of ours; remove it to start again"
+            )
         _check_agreement(found.step, out, workers)
         this = _Run(job, out, limits, workers, found.step)
         stopped = _until_stopped(this, callback)

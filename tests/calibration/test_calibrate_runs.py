@@ -84,18 +84,29 @@ def test_other_metrics_compare_with_the_full_models_reply(
 
 def test_sampled_documents_have_noise_of_their_own(checkpoint: Checkpoint) -> None:
     warm = replace(DEFER, sampling=Sampling(temperature=1.0, seed=3))
-    same = [replace(items(1)[0], id=str(i)) for i in range(8)]
-    found = calibrate(
-        checkpoint, parts() | {"calibrate": same}, replace(LOOSE, setting=warm, every_step=True, steps=1)
-    )
-    assert len(set(found.losses[0])) > 1
-    engine = Engine(checkpoint.model, checkpoint.exits)
-    sampling = replace(warm.sampling, seed=3 * SEEDS + 4)
-    step = found.certificate.path[1]
-    request = Request(same[4].prompt, "defer", thresholds=step.thresholds, sampling=sampling, max_tokens=6)
-    said = engine.generate(request).tokens
-    full = full_choices(checkpoint.model, same[4].prompt, said, sampling)
-    assert found.losses[0][4] == sum(a != b for a, b in zip(said, full, strict=True)) / len(said)
+    found = calibrate(checkpoint, parts(), replace(LOOSE, setting=warm, every_step=True, steps=1))
+    engine, bars = Engine(checkpoint.model, checkpoint.exits), found.certificate.path[1].thresholds
+
+    def loss(prompt: tuple[int, ...], seed: int) -> float:
+        sampling = replace(warm.sampling, seed=seed)
+        request = Request(prompt, "defer", thresholds=bars, sampling=sampling, max_tokens=6)
+        said = engine.generate(request).tokens
+        full = full_choices(checkpoint.model, prompt, said, sampling)
+        return sum(a != b for a, b in zip(said, full, strict=True)) / len(said)
+
+    prompts = [item.prompt for item in parts()["calibrate"]]
+    own, shared = ([loss(p, 3 * SEEDS + i * own) for i, p in enumerate(prompts)] for own in (1, 0))
+    assert list(found.losses[0]) == own != shared
+
+
+def test_copies_count_once(checkpoint: Checkpoint) -> None:
+    """Else a file that was pasted twenty times would prove anything."""
+    once = calibrate(checkpoint, parts(), LOOSE)
+    pasted = [replace(item, id=f"{item.id}, {i}") for i in range(20) for item in parts()["calibrate"]]
+    again = parts() | {"calibrate": pasted, "test": [parts()["calibrate"][0], *parts()["test"]]}
+    found = calibrate(checkpoint, again, LOOSE)
+    assert found.losses == once.losses
+    assert replace(found.certificate, data=once.certificate.data) == once.certificate
 
 
 def test_an_interrupted_calibration_goes_on(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -203,6 +214,8 @@ def test_a_second_look_is_refused_before_anything_runs(tmp_path: Path) -> None:
         calibrate(own, other, LOOSE, progress=lambda name, done, count: ran.append(name))
     assert not ran
     assert calibrate(own, parts(), LOOSE).certificate == first.certificate
+    with pytest.raises(ExitsError, match="--replace"):
+        calibrate(own, parts(), replace(LOOSE, steps=2))
     calibrate(own, other, replace(LOOSE, max_tokens=5))  # another promise
     assert calibrate(own, other, LOOSE, replace_earlier=True).certificate.data != first.certificate.data
 

@@ -17,7 +17,7 @@ LOOSE = ("--risk", "0.9", "--confidence", "0.5")
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("texts") / "my.jsonl"
-    lines = [{"body": f"text number {i} of some", "answer": f"{i}"} for i in range(30)]
+    lines = [{"body": f"{i} is the number of some text", "answer": f"{i}"} for i in range(30)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -80,7 +80,7 @@ def test_generate_leaves_as_certified(run: Any, calibrated: Path) -> None:
         (("--risk", "0.5", "--confidence", "0.5"), "offramp calibrate"),
         (
             ("--risk", "0.9", "--confidence", "0.5", "--max-tokens", 7),
-            "max_tokens is 7, certified is at most 6",
+            "max_tokens is 7, certified is 6",
         ),
         (
             ("--risk", "0.9", "--confidence", "0.5", "--temperature", "1", "--max-tokens", 6),
@@ -151,6 +151,9 @@ def test_answers_are_read_beside_the_prompts(run: Any, bare_checkpoint: Path, te
         (("--exits", "none"), 1, "no trained exits"),
         (("--field", "txt"), 1, 'no field "txt"'),
         (("--max-tokens", "99"), 2, "context"),
+        (("--prompt-tokens", "-1"), 2, "--prompt-tokens is -1"),
+        (("--split-seed", "-1"), 2, "--split-seed is -1"),
+        (("--losses", "gone/losses.json"), 2, "there is no folder gone"),
         (("--max-documents", "1"), 1, "empty"),
         (("--teacher-forced", "--propagation", "skip"), 2, "teacher-forced"),
     ],

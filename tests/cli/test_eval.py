@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
 
 from offramp.cli import evaluation
 from offramp.engine.engine import Engine
 from offramp.evaluation import evaluate
 from offramp.zoo.bundled import HOME
+from tests.cli.conftest import Run
 
 WRITTEN = [{"prompt": f"Q{i}: who?\nA:", "answer": f" {i}"} for i in range(5)]
 CHOSEN = [
@@ -139,6 +139,28 @@ def test_a_file_of_something_else_is_left_alone(
     result = run("eval", checkpoint, "--task", "stories_qa", "--source", written, *SMALL, "--out", written)
     assert result.code == 1 and "written.jsonl, line 1: not written by offramp eval" in result.err
     assert written.read_bytes() == before
+
+
+def test_answers_that_nobody_gave_are_asked_for_or_refused(
+    run: Run, checkpoint: Path, written: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    command = ("eval", checkpoint, "--task", "stories_qa", "--source", written, *SMALL, "--out", out)
+    whole = run(*command)
+    first, *rest = out.read_text().splitlines(keepends=True)
+    item = json.loads(first)
+    count = len(item["reply"]["tokens"])
+    foreign = {"reply": item["reply"] | {"tokens": [10**30] * count}}
+    for change in (foreign, {"reply": item["reply"] | {"tokens": [-1] * count}}, {"scored": []}):
+        kept = {key: value for key, value in item.items() if key != "reply"}
+        out.write_text(json.dumps(kept | change) + "\n" + "".join(rest))
+        assert run(*command).out == whole.out
+    for bad in ({"block_tokens": float("inf")}, {"depths": [1]}):
+        line = json.dumps(item | {"reply": item["reply"] | bad}) + "\n"
+        out.write_text(line)
+        result = run(*command)
+        assert result.code == 1 and "line 1: not written by offramp eval" in result.err
+        assert out.read_text() == line
 
 
 def test_given_texts_are_scored(run: Run, checkpoint: Path, chosen: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from offramp.cli.study_data import Files, from_documents
 from offramp.errors import DataError
 from offramp.study.inputs import read_prompts
 from offramp.study.scale import QUICK
+from offramp.training.checkpoint import sole_writer
 
 TINY = replace(
     QUICK,
@@ -64,6 +65,7 @@ def test_the_plan_is_shown_and_nothing_is_run(
         (["--seeds", "0"], "--seeds is 0"),
         (["--processes", "0"], "--processes is 0"),
         (["--data", "missing.jsonl"], "missing.jsonl"),
+        (["--data", ""], "the data has no name"),
         (["no-such-model", "--data", "missing.jsonl"], "no-such-model"),
         (["tiny-mamba2", "tiny-mamba2"], "two of the models are called tiny-mamba2"),
     ],
@@ -132,3 +134,14 @@ def test_a_whole_study(
     assert " done " in first.err and " done " not in again.err
     page.unlink()
     assert main(["report", str(out)]) == 0 and page.read_text(encoding="utf-8") == text
+
+
+def test_two_do_not_work_in_one_folder(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one's texts would be taken from under its jobs."""
+    command = ["study", "tiny-mamba2", "--data", str(texts), "--out", str(tmp_path / "out"), "--quick"]
+    with sole_writer(tmp_path / "out"):
+        assert main(command) == 2
+    assert "another process is working in" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import sys
 import tempfile
@@ -278,6 +279,33 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         read_documents(tmp_path)
     with pytest.raises(DataError, match="/dev/null cannot be read: it is not a regular file"):
         read_documents("/dev/null")
+    with pytest.raises(DataError, match="the data has no name; give"):  # an empty variable is not this folder
+        read_documents("")
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(DataError, match="pipe.parquet cannot be read: it is not a regular file"):
+        read_documents(tmp_path / "pipe.parquet")
+
+
+def test_no_link_of_a_folder_is_left_out_silently(tmp_path: Path) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    for folder in (home, away):
+        folder.mkdir()
+        (folder / "a.txt").write_text("a")
+    (home / "b.txt").symlink_to(away / "a.txt")
+    assert [one.id for one in read_documents(home)] == ["a.txt", "b.txt"]
+    (home / "sub").symlink_to(away)
+    with pytest.raises(DataError, match="sub links to a folder, which is not followed"):
+        read_documents(home)
+    (home / "sub").unlink()
+    (home / "dead.txt").symlink_to(away / "gone")
+    with pytest.raises(DataError, match="dead.txt cannot be read: it is not a regular file"):
+        read_documents(home)
+
+
+def test_an_id_is_text_whatever_bytes_a_name_has(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"a\xff.txt")).write_text("a")
+    [found] = read_documents(tmp_path)
+    assert found.id == "a\\udcff.txt" and found.id.encode()
 
 
 def test_a_corpus_of_ids_has_no_texts(tmp_path: Path) -> None:

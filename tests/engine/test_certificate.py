@@ -11,8 +11,9 @@ from random_models import tiny
 from offramp.engine.engine import Engine
 from offramp.engine.promise import binding_of, under
 from offramp.engine.request import Request, Sampling
-from offramp.errors import UsageError
+from offramp.errors import CapacityError, UsageError
 from offramp.exits.certificate import Certificate, Step
+from offramp.models.fingerprint import fingerprint
 
 PROMPT = (3, 1, 4, 1, 5)
 TINY = tiny()
@@ -33,9 +34,19 @@ def test_what_is_certified_runs_as_it_would_without() -> None:
     assert ENGINE.generate(promised).tokens == ENGINE.generate(CERTIFIED).tokens
 
 
-def test_less_than_certified_is_certified_too() -> None:
-    promised = under(certificate(), Request(PROMPT[:2], max_tokens=3, sampling=Sampling(seed=7), priority=2))
-    assert len(ENGINE.generate(promised).tokens) <= 3
+def test_shorter_prompts_and_other_seeds_are_certified_too() -> None:
+    promised = under(certificate(), Request(PROMPT[:2], max_tokens=12, sampling=Sampling(seed=7), priority=2))
+    assert len(ENGINE.generate(promised).tokens) == 12
+
+
+def test_beginnings_of_replies_are_not_certified() -> None:
+    """They may lose more than the whole: calm's bar falls with max_tokens, and a late loop dilutes early mistakes."""
+    short = Engine(TINY.model, TINY.exits, max_len=len(PROMPT) + 11)
+    with pytest.raises(CapacityError, match="max_len of 17"):
+        short.add(replace(CERTIFIED, certificate=certificate()))
+    verified = replace(CERTIFIED, propagation="verify", certificate=certificate())
+    assert len(short.generate(verified).tokens) == 11
+    assert len(ENGINE.generate(replace(verified, max_tokens=3)).tokens) == 3
 
 
 @pytest.mark.parametrize(
@@ -46,7 +57,8 @@ def test_less_than_certified_is_certified_too() -> None:
         ({"thresholds": (0.3, 0.3, 0.2)}, "thresholds is"),
         ({"thresholds": (0.2,)}, "thresholds is"),
         ({"run_max": 6}, "run_max is 6, certified is 5"),
-        ({"max_tokens": 13}, "max_tokens is 13, certified is at most 12"),
+        ({"max_tokens": 13}, "max_tokens is 13, certified is 12"),
+        ({"max_tokens": 3}, "max_tokens is 3, certified is 12"),
         ({"prompt": (*PROMPT, 9)}, "length in tokens is 6, certified is at most 5"),
         ({"sampling": Sampling(temperature=0.5)}, "temperature is 0.5, certified is 0.0"),
         ({"sampling": Sampling(top_k=3)}, "top_k is 3"),
@@ -98,6 +110,21 @@ def test_a_weight_that_moved_is_another_exit() -> None:
     with torch.no_grad():
         next(mine.exits.parameters()).view(-1)[0] += 1e-4
     with pytest.raises(UsageError, match="the exits"):
+        mine.engine().add(replace(CERTIFIED, certificate=known))
+
+
+@pytest.mark.parametrize("what", ["weight", "eos"])
+def test_so_is_another_model(what: str) -> None:
+    """`fingerprint` reads 64 values of each weight, and does not know what ends a reply."""
+    mine = tiny()
+    known, named = certificate(mine.engine()), fingerprint(mine.model)
+    if what == "weight":
+        with torch.no_grad():
+            mine.model.embed.weight.view(-1)[1] += 1e-4
+    else:
+        mine.model.config = replace(mine.model.config, eos_token_ids=(2,))
+    assert fingerprint(mine.model) == named
+    with pytest.raises(UsageError, match="the model"):
         mine.engine().add(replace(CERTIFIED, certificate=known))
 
 

@@ -88,9 +88,15 @@ def test_the_value_is_the_ratio_of_sums() -> None:
 def test_items_that_say_nothing_change_nothing() -> None:
     values = np.random.default_rng(2).random(30).tolist()
     with_gaps = Sample.of([[(value, 1.0) for value in values] + [None] * 10])
-    alone, gapped = interval(Sample.mean(values)), interval(with_gaps)
-    assert alone.value == pytest.approx(gapped.value)
-    assert gapped.high - gapped.low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert interval(Sample.mean(values)) == interval(with_gaps)
+    few = interval(Sample.of([[(value, 1.0) for value in values[:3]] + [None] * 37]))
+    assert few == interval(Sample.mean(values[:3])), "three items are as few among forty"
+    half = Sample.of([[(value, 1.0) for value in values[:3]] + [None] * 27])
+    gap, all_of_it = (
+        difference(half, Sample.mean(values)),
+        difference(Sample.mean(values), Sample.mean(values)),
+    )
+    assert gap.high - gap.low > few.high - few.low > all_of_it.high - all_of_it.low
 
 
 def test_nothing_measured_names_nobody() -> None:
@@ -99,6 +105,14 @@ def test_nothing_measured_names_nobody() -> None:
     assert math.isnan(found.value) and math.isnan(found.low) and found.around_zero
     assert compare(nothing, something) is None
     assert math.isnan(interval(Sample.of([[]])).value)
+
+
+def test_a_single_item_names_nobody() -> None:
+    for one, other in (([1.0], [0.0]), ([[1.0], [0.9], [0.8]], [[0.0]] * 3)):
+        found = difference(Sample.mean(one), Sample.mean(other))
+        assert found.value > 0 and math.isnan(found.low) and found.around_zero
+    silent = [None] * 30
+    assert compare(Sample.of([[(1.0, 1.0), *silent]]), Sample.of([[(0.0, 1.0), *silent]])) is None
 
 
 def test_the_same_seed_draws_the_same() -> None:

@@ -76,6 +76,23 @@ def test_a_second_look_is_refused_unless_it_replaces(tmp_path: Path) -> None:
     assert certificates_of(tmp_path / "set") == [second]
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        replace(WHOLE, data="other", binding=replace(BINDING, prompt_tokens=31)),
+        replace(WHOLE, path=PATH[:3]),
+    ],
+    ids=["another longest prompt", "other steps"],
+)
+def test_neither_prompts_nor_steps_hide_a_second_look(tmp_path: Path, second: Certificate) -> None:
+    exits_in(tmp_path / "set")
+    save_certificate(WHOLE, tmp_path / "set")
+    with pytest.raises(ExitsError, match="voids the guarantee"):
+        save_certificate(second, tmp_path / "set")
+    save_certificate(second, tmp_path / "set", replace=True)
+    assert certificates_of(tmp_path / "set") == [second]
+
+
 def test_there_must_be_exits(tmp_path: Path) -> None:
     with pytest.raises(ExitsError, match="no exits"):
         save_certificate(WHOLE, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from offramp.errors import DataError
 from offramp.study import jobs
-from offramp.study.results import Job, in_order, keys, result_file
+from offramp.study.results import Job, in_order, keys, read_result, result_file
 from tests.study.work_for_jobs import work
 
 
@@ -141,3 +141,12 @@ def until(done: object, seconds: float = 60.0) -> None:
     while not done():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
+def test_ctrl_c_is_the_parents_alone_to_hear(tmp_path: Path) -> None:
+    """A terminal sends it to all: children would die with a traceback each."""
+    _, told = run(tmp_path, [Job("a", "mask", {"log": str(tmp_path / "log"), "value": 1})])
+    assert [update.state for update in told] == ["done"], told
+    assert read_result(tmp_path, "a", keys([told[0].job])["a"]).found["deaf"]  # type: ignore[union-attr]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -127,11 +127,10 @@ def test_every_point_lies_on_the_paper(values: list[float]) -> None:
 
 
 def test_every_chart_and_table_is_a_file_too(tmp_path: Path) -> None:
-    drawn: list[str] = []
-    write_parts(report(), tmp_path, lambda chart, path: drawn.append(path.name))
+    write_parts(report(), tmp_path, lambda chart, path: path.touch())
     names = {part.name for part in leaves(report())}
     assert {path.stem for path in tmp_path.glob("*.json")} == names
-    assert drawn == ["lines-a.png", "bars-a.png", "cal-a.png"]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"lines-a.png", "bars-a.png", "cal-a.png"}
     with (tmp_path / "table-a.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["arm", "share", "count", "words"] and rows[1][:3] == ["first", "0.125", "12345.0"]

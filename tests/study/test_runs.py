@@ -18,6 +18,7 @@ from offramp.study.report.fronts import NOISE, differences
 from offramp.study.report.page import page
 from offramp.study.report.parts import Table, leaves
 from offramp.study.report.runs import Arm, Front, Runs, apart_at, read_runs
+from offramp.study.report.write import write_report
 from offramp.study.results import Job, Result, keys, write_result
 
 ITEMS = 30
@@ -109,6 +110,46 @@ def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text('{"format": 1, "jobs": [{"nam": 1}]}')
     with pytest.raises(DataError, match="is not a study's"):
         read_manifest(tmp_path)
+
+
+HOSTILE = '"><script>alert(1)</script>\ud800'
+
+
+def study_of(folder: Path, name: str, points: Any) -> Manifest:
+    """A folder with one result."""
+    manifest = Manifest((Job(name, "free", {"seed": 0}),), "quick", {HOSTILE: HOSTILE})
+    write_manifest(folder, manifest)
+    write_result(folder, keys(manifest.jobs)[name], Result(name, "free", {}, {"points": points}, 1.0))
+    return read_manifest(folder)
+
+
+def test_hostile_names_and_texts_stay_text_in_a_reports_own_folder(tmp_path: Path) -> None:
+    token = {"text": HOSTILE, "depth": 3, "gate": None, "agreed": True}
+    one = measured({"agreement": [(1.0, 1.0)] * ITEMS, "flops": [(0.5, 1.0)] * ITEMS})
+    one |= {"depths": {"3": 1}, "records": {HOSTILE: [token]}}
+    name = f"..{HOSTILE.replace('/', '')}/free/gates/mamba-medium/project/gate/0"
+    manifest = study_of(tmp_path, name, [{"share": 0.5, "measured": one}])
+    text = write_report(tmp_path, manifest).read_text()
+    assert "<script" not in text and "&lt;script&gt;" in text and 'class="heat"' in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "results", "study.json"]
+
+
+@pytest.mark.parametrize(
+    "points", [None, [], [{}], [{"share": "x"}], [{"share": 1, "measured": {"prompts": 5, "measures": {}}}]]
+)
+def test_a_result_that_nobody_wrote_is_named_and_nothing_is_drawn(tmp_path: Path, points: Any) -> None:
+    manifest = study_of(tmp_path, "m/free/gates/mamba-medium/project/gate/0", points)
+    with pytest.raises(DataError, match="is not as a study writes it"):
+        write_report(tmp_path, manifest)
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("jobs", [[("a", ("b",))], [("a", ()), ("a", ())], [("a", ("b",)), ("b", ("a",))]])
+def test_a_plan_that_cannot_be_is_refused(tmp_path: Path, jobs: list[tuple[str, tuple[str, ...]]]) -> None:
+    made = Manifest(tuple(Job(name, "free", {}, needs) for name, needs in jobs), "quick", {})
+    write_manifest(tmp_path, made)
+    with pytest.raises(DataError, match="two jobs have one name|need what is not planned"):
+        write_report(tmp_path, read_manifest(tmp_path))
 
 
 def test_provenance_names_no_machine_and_no_path() -> None:

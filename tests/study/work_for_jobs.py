@@ -26,6 +26,8 @@ def work(job: Job, key: str, needed: Mapping[str, Found]) -> dict[str, Any]:
     return {
         "value": do.get("value", 0) + sum(found["value"] for found in needed.values()),
         "span": [began, time.time()],
+        "deaf": hasattr(signal, "pthread_sigmask")
+        and signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from offramp.errors import OfframpError, UsageError
@@ -216,7 +218,7 @@ def test_another_format_is_named(tmp_path: Path) -> None:
 def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
     with (
         checkpoint.sole_writer(tmp_path),
-        pytest.raises(UsageError, match="another process is training into"),
+        pytest.raises(UsageError, match="another process is working in"),
         checkpoint.sole_writer(tmp_path),
     ):
         pass
@@ -260,3 +262,53 @@ def test_the_weights_of_a_run_are_the_averaged_ones() -> None:
 def test_an_unknown_optimizer(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown optimizer 'sgd': one of adamw, schedulefree"):
         optimizer_named("sgd", [nn.Parameter(torch.zeros(1))], 0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": []},
+        {"settings": None},
+        {"step": "x"},
+        {"step": None},
+        {"step": -1},
+        {"step": float("inf")},
+        {"counters": None},
+        {"counters": [[{"betas": 1}]]},
+        {"counters": [[{"lr": "x"}]]},
+        {"counters": [["a"]]},
+    ],
+)
+def test_numbers_that_nobody_wrote(tmp_path: Path, change: dict[str, object]) -> None:
+    Made(1).save(tmp_path)
+    run = tmp_path / "step-00000001" / "run.json"
+    run.write_text(json.dumps(json.loads(run.read_text()) | change))
+    with pytest.raises(OfframpError, match="to start again"):
+        Made(0).resume(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "optimizer.0", "optimizer.0.0", "optimizer.0.0.z"])
+def test_moments_that_nobody_wrote(tmp_path: Path, name: str) -> None:
+    Made(1).save(tmp_path)
+    folder = tmp_path / "step-00000001"
+    tensors = load_file(folder / "state.safetensors") | {name: torch.zeros(7)}
+    save_file(tensors, folder / "state.safetensors")
+    raw = json.loads((folder / "run.json").read_text())
+    raw["sha256"] = hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(raw))
+    with pytest.raises(OfframpError, match="does not fit this run"):
+        Made(0).resume(tmp_path)
+
+
+def test_a_step_beyond_the_last_is_no_finished_run(tmp_path: Path) -> None:
+    run_tiny(tiny_exits(), CONFIG, tmp_path)
+    for run in tmp_path.glob("step-*/run.json"):
+        run.write_text(json.dumps(json.loads(run.read_text()) | {"step": 10**9}))
+    with pytest.raises(OfframpError, match="is at step 1000000000 of"):
+        run_tiny(tiny_exits(), CONFIG, tmp_path)
+
+
+def test_a_damaged_pointer_is_no_more_than_lost(tmp_path: Path) -> None:
+    Made(1).save(tmp_path)
+    (tmp_path / "latest").write_bytes(b"\xff" * 9)
+    assert Made(0).resume(tmp_path) == 1

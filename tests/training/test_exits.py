@@ -289,6 +289,7 @@ def test_measured_on_held_out_documents(trained: Model, data: Documents) -> None
         ({"clip": 0.0}, UsageError, "norm of 0"),
         ({"clip": float("nan")}, UsageError, "norm of nan"),
         ({"warmup_steps": -1}, UsageError, "-1 warmup steps"),
+        ({"window": 1}, UsageError, "a length of 1 leaves no token to predict"),
         ({"seed": -1}, UsageError, "seed of -1"),
     ],
 )

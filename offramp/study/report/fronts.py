@@ -7,7 +7,7 @@ from math import isfinite
 
 from offramp.evaluation.bootstrap import Interval
 from offramp.study.report.parts import Axis, Cell, Chart, Column, More, Part, Point, Series, Table
-from offramp.study.report.runs import Front, apart_at, within
+from offramp.study.report.runs import Front, apart_at, known, within
 
 NOISE = "no difference beyond noise"
 SPENT, DEPTH = "flops", "depth"
@@ -40,7 +40,7 @@ def _chart(
         for p in range(len(front.points)):
             spent, kept = front.sample(p, x).value, within(front.interval(p, y))
             if isfinite(spent) and isfinite(kept.value):
-                points.append(Point(spent, kept.value, kept.low, kept.high))
+                points.append(Point(spent, kept.value, *known(kept)[1:]))
         colour, marker = looks[label]
         series.append(Series(label, tuple(sorted(points, key=lambda point: point.x)), colour, marker))
     return Chart(name, title, Axis(X[x], percent=x != DEPTH), Axis(KEPT[y], percent=True), tuple(series))
@@ -119,7 +119,7 @@ def _difference(
     if found is None:
         return label, measure, None, None, None, None, f"no {BY[x]} that both have"
     at, gap = found
-    return label, measure, at, gap.value, gap.low, gap.high, verdict(gap, label, reference)
+    return label, measure, at, *known(gap), verdict(gap, label, reference)
 
 
 def verdict(gap: Interval, label: str, reference: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from statistics import fmean
 from typing import Any
 
 from offramp.evaluation.bootstrap import Interval, Sample, difference, interval
 from offramp.study.report.fronts import verdict
 from offramp.study.report.parts import Axis, Cell, Chart, Column, Point, Series, Table
-from offramp.study.report.runs import within
+from offramp.study.report.runs import known, within
 
 Tuned = Mapping[int, Mapping[str, Any]]
 """What `tune.measured` says of an arm, by training seed."""
@@ -56,12 +55,8 @@ def gate_differences(
         here = within(interval(mine))
         gap = Interval(0, 0, 0) if arm == reference else _apart(mine, base)
         said = "" if arm == reference else verdict(gap, arm, reference)
-        shown = (
-            (None, None, None)
-            if arm == reference
-            else tuple(v if isfinite(v) else None for v in vars(gap).values())
-        )
-        rows.append((arm, here.value, here.low, here.high, *shown, said))
+        shown = (None, None, None) if arm == reference else known(gap)
+        rows.append((arm, *known(here), *shown, said))
     columns = (
         Column("gate"),
         Column("right", ".1%"),

@@ -19,7 +19,7 @@ def page(report: Report) -> str:
     sheet = style()
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    links = "".join(f'<li><a href="#{s.id}">{plain(s.title)}</a></li>' for s in report.sections)
+    links = "".join(f'<li><a href="#{_id(s.id)}">{plain(s.title)}</a></li>' for s in report.sections)
     summary = "".join(f"<p>{plain(line)}</p>" for line in report.summary)
     about = "".join(f"<dt>{plain(k)}</dt><dd>{plain(v)}</dd>" for k, v in report.provenance.items())
     body = "".join(map(_section, report.sections))
@@ -37,7 +37,7 @@ def _section(section: Section) -> str:
     parts = "".join(map(_part, section.parts))
     text = "".join(f"<p>{plain(line)}</p>" for line in section.text.split("\n") if line)
     title = plain(section.title)
-    return f'<section id="{section.id}"><h2>{title}</h2>{text}<div class="parts">{parts}</div></section>'
+    return f'<section id="{_id(section.id)}"><h2>{title}</h2>{text}<div class="parts">{parts}</div></section>'
 
 
 def _part(part: Part) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def read_runs(folder: Path, manifest: Manifest) -> Runs:
 def within(found: Interval) -> Interval:
     """Of a share: no wider than from 0 to 1, which the bootstrap does not know."""
     return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
+
+
+def known(found: Interval) -> tuple[float | None, float | None, float | None]:
+    """Value, low, high; None for what is not known."""
+    value, low, high = (number if isfinite(number) else None for number in vars(found).values())
+    return value, low, high
 
 
 def apart_at(

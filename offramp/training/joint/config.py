@@ -40,8 +40,10 @@ class JointConfig:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise UsageError(f"unknown optimizer {self.optimizer!r}: one of {', '.join(OPTIMIZERS)}")
-        if min(self.steps, self.tokens_per_step, self.window, self.rotation) < 1:
-            raise UsageError("steps, tokens_per_step, window and rotation must be at least 1")
+        if min(self.steps, self.tokens_per_step, self.rotation) < 1:
+            raise UsageError("steps, tokens_per_step and rotation must be at least 1")
+        if self.window < 2:
+            raise UsageError(f"a length of {self.window} leaves no token to predict; it must be at least 2")
         for name in ("rate", "clip", "lora_alpha"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
