@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,8 @@ class Memory:
         text = json.dumps(question, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
         if path.is_file():
-            try:
+            with suppress(OfframpError):  # not whole, though written whole: somebody else's; find it anew
                 return read_json(path, LARGEST, OfframpError)
-            except OfframpError:
-                pass  # not whole, though written whole: somebody else's; find it anew
         found = find()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(found, allow_nan=False))

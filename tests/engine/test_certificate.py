@@ -77,7 +77,11 @@ def test_what_differs_is_refused_by_name(change: dict[str, object], words: str) 
 
 
 def test_one_threshold_for_all_exits_is_those_of_each() -> None:
-    ENGINE.generate(replace(CERTIFIED, thresholds=(0.3,), certificate=certificate()))
+    each = ENGINE.generate(replace(CERTIFIED, certificate=certificate()))
+    assert (
+        ENGINE.generate(replace(CERTIFIED, thresholds=(0.3,), certificate=certificate())).tokens
+        == each.tokens
+    )
 
 
 def test_stop_strings_are_part_of_it() -> None:

@@ -63,4 +63,5 @@ def test_gates_of_a_size_have_equal_parameters() -> None:
 
 @pytest.mark.parametrize("arm", [*BRIDGES, *PAPER])
 def test_other_arms_are_recipes(arm: str) -> None:
-    exit_recipe(arm, Llama().config_from(TWINS["tiny-transformer"])).changed({"steps": 3, "seed": 1})
+    recipe = exit_recipe(arm, Llama().config_from(TWINS["tiny-transformer"]))
+    assert recipe.changed({"steps": 3, "seed": 1}).training.steps == 3
