@@ -55,6 +55,17 @@ def read_json(path: Path, limit: int, error: type[OfframpError]) -> dict[str, An
     return value
 
 
+def cache_folder() -> Path | None:
+    """$OFFRAMP_CACHE, else $XDG_CACHE_HOME/offramp, else ~/.cache/offramp; None: no home. It may not be there yet."""
+    if own := os.environ.get("OFFRAMP_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "offramp"
+    except RuntimeError:
+        return None
+
+
 def in_the_way(folder: Path, files: Collection[str], beside: Collection[str] = ()) -> str:
     """Why a folder of `files` must not take the place of `folder`, in a few words; "" where it may.
 

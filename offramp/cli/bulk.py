@@ -13,20 +13,16 @@ from offramp.cli.bulk_progress import Tally, bulk_bar
 from offramp.cli.bulk_prompts import Reader, Task, count_lines, read_lines
 from offramp.cli.bulk_replies import answers
 from offramp.cli.bulk_settings import settings_digest
+from offramp.cli.engines import engine_of
 from offramp.cli.failures import FAILED, INTERRUPTED
 from offramp.cli.generation import remark_on, request_for, say
 from offramp.cli.options import Choosing, Leaving, Many, Reply, Where
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import DEFAULT_MAX_LEN, Engine
-from offramp.engine.load import Checkpoint
-from offramp.engine.memory import slots_within
 from offramp.engine.reply import TokenEvent
 from offramp.engine.request import Sampling
 from offramp.errors import UsageError
 from offramp.zoo.bundled import load
-
-MOST_SLOTS = 16
-"""When nobody says how many: more rows at a time gain little on a CPU."""
 
 
 def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosing, where: Where) -> int:
@@ -48,29 +44,20 @@ def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosi
         lines = read_lines(prompts)
         kept = output.kept(lines)
         use_threads(checkpoint.model)
-        engine = _engine(checkpoint, max_len, many, reply, leaving)
+        engine = engine_of(
+            checkpoint,
+            max_len,
+            slots=many.slots,
+            memory=many.memory,
+            tier=reply.tier,
+            drafts=leaving.drafts,
+        )
         engine.admission.check(base)  # what no line could be served with is said at once
         if remark := remark_on(checkpoint, model, leaving, base):
             say(remark)
         reader = Reader(checkpoint, base, reply.chat, engine.admission.check, output.key)
         tally = Tally(total, kept.lines, kept.lines, kept.errors, checkpoint.model.config.num_blocks)
         return _write(engine, map(reader.task, lines), output, kept, tally)
-
-
-def _engine(checkpoint: Checkpoint, max_len: int, many: Many, reply: Reply, leaving: Leaving) -> Engine:
-    slots = many.slots
-    if slots is None:
-        fit = slots_within(checkpoint.model, tuple(checkpoint.exits or ()), max_len, many.memory)
-        slots = min(MOST_SLOTS, fit)
-    return Engine(
-        *(checkpoint.model, checkpoint.exits, checkpoint.text),
-        slots=slots,
-        max_len=max_len,
-        memory=many.memory,
-        tier=reply.tier,
-        drafts=leaving.drafts,
-        progress=say,
-    )
 
 
 def _write(engine: Engine, tasks: Iterator[Task], output: Output, kept: Kept, tally: Tally) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,7 @@ from offramp.engine.request import Sampling
 from offramp.errors import CheckpointError, ExitsError, UsageError
 from offramp.evaluation.setting import Setting
 from offramp.exits.certificates import save_certificate
-from offramp.files import write_whole
+from offramp.files import cache_folder, write_whole
 from offramp.text import Text
 from offramp.zoo.bundled import load
 
@@ -53,7 +52,7 @@ def run(
             checkpoint,
             parts,
             plan,
-            memory=options.keep or _cache(),
+            memory=options.keep or _kept_in(),
             replace_earlier=options.replace,
             progress=report,
         )
@@ -167,13 +166,7 @@ def _parts(text: Text, data: Data, replies: Replies, options: Run) -> Mapping[st
     }
 
 
-def _cache() -> Path | None:
-    """calibration/ in $OFFRAMP_CACHE, else in $XDG_CACHE_HOME/offramp, else in ~/.cache/offramp; None: no home."""
-    if own := os.environ.get("OFFRAMP_CACHE"):
-        return Path(own) / "calibration"
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        home = Path(shared) if os.path.isabs(shared) else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return home / "offramp" / "calibration"
+def _kept_in() -> Path | None:
+    """A folder of the user's cache; None where there is none."""
+    folder = cache_folder()
+    return folder / "calibration" if folder else None

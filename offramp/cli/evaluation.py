@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from offramp.cli.bulk import MOST_SLOTS
 from offramp.cli.bulk_settings import settings_digest
+from offramp.cli.engines import engine_of
 from offramp.cli.eval_bar import eval_bar
 from offramp.cli.eval_options import Asks, Runs
 from offramp.cli.eval_report import as_json, as_text, setting_name
@@ -21,7 +21,6 @@ from offramp.cli.options import Choosing, Leaving, Reply, Where
 from offramp.cli.threads import use_threads
 from offramp.engine.engine import DEFAULT_MAX_LEN, Engine
 from offramp.engine.load import Checkpoint
-from offramp.engine.memory import slots_within
 from offramp.engine.request import Request, Sampling
 from offramp.errors import CheckpointError
 from offramp.evaluation.asking import Answer, Asked, Asking, answers, full_scores
@@ -95,20 +94,8 @@ def _contenders(
 
 
 def engine_for(checkpoint: Checkpoint, max_len: int, runs: Runs, drafts: int | str) -> Engine:
-    """Of the checkpoint, with as many slots as asked for, or as fit."""
-    slots = runs.slots
-    if slots is None:
-        fit = slots_within(checkpoint.model, tuple(checkpoint.exits or ()), max_len, runs.memory)
-        slots = min(MOST_SLOTS, fit)
-    return Engine(
-        *(checkpoint.model, checkpoint.exits, checkpoint.text),
-        slots=slots,
-        max_len=max_len,
-        memory=runs.memory,
-        tier=runs.tier,
-        drafts=drafts,
-        progress=say,
-    )
+    """Of the checkpoint, as the options of a run ask for it."""
+    return engine_of(checkpoint, max_len, slots=runs.slots, memory=runs.memory, tier=runs.tier, drafts=drafts)
 
 
 def _answered(

@@ -26,7 +26,7 @@ import torch
 
 from offramp.errors import OfframpError
 from offramp.exits.base import Exit
-from offramp.files import SMALL, read_json, write_whole
+from offramp.files import SMALL, cache_folder, read_json, write_whole
 from offramp.models.base import Model
 from offramp.models.likeness import likeness
 
@@ -165,14 +165,9 @@ def save_timings(key: str, timings: Timings) -> None:
 
 
 def _file() -> Path | None:
-    """timings.json in $OFFRAMP_CACHE, else in $XDG_CACHE_HOME/offramp, else in ~/.cache/offramp; None: no home."""
-    if own := os.environ.get("OFFRAMP_CACHE"):
-        return Path(own) / NAME
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        return (Path(shared) if os.path.isabs(shared) else Path.home() / ".cache") / "offramp" / NAME
-    except RuntimeError:
-        return None
+    """timings.json in the user's cache folder; None where there is none."""
+    folder = cache_folder()
+    return folder / NAME if folder else None
 
 
 def _curves(timings: Timings) -> dict[str, object]:

@@ -597,8 +597,10 @@ def test_as_many_slots_as_asked_or_as_fit(
     generate: Any, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], slots: int | None
 ) -> None:
     made: list[Engine] = []
-    make = bulk._engine
-    monkeypatch.setattr(bulk, "_engine", lambda *given: made.append(make(*given)) or made[-1])
+    make = bulk.engine_of
+    monkeypatch.setattr(
+        bulk, "engine_of", lambda *given, **more: made.append(make(*given, **more)) or made[-1]
+    )
     assert generate("--max-tokens", 2, *options).code == 0
     assert made[0].slots == slots if slots else 1 <= made[0].slots < 16
     assert made[0].max_len == (30 if "--max-len" in options else 64)
