@@ -19,7 +19,8 @@ class Extent:
     seeds
         Training seeds. [default: 3; with --quick 2]
     processes
-        Jobs that run at a time, each on one core. [default: as many as there are cores]
+        Jobs that run at a time, each with a model of its own; they share the cores. [default: on a CPU as many as there
+        are cores, on a GPU 1]
     dry_run
         Only show what would be run, and about how long it would take.
     """

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from offramp.cli.failures import FAILED
+from offramp.cli.options import Where
 from offramp.cli.study_data import Files, from_corpus, from_documents, is_corpus
 from offramp.cli.study_options import Extent, Texts
-from offramp.engine.load import load
+from offramp.engine.load import device_named, load
 from offramp.errors import UsageError
 from offramp.models.base import Block
 from offramp.models.checkpoint import fingerprint
@@ -36,21 +37,23 @@ from offramp.zoo.bundled import resolve
 from offramp.zoo.twins import TWINS
 
 
-def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent) -> int:
+def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent, where: Where) -> int:
     """The whole study, as far as it is not done. Returns the exit code: failed jobs are no success."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    began, scale, processes = time.monotonic(), _scale(extent), extent.processes or cores()
+    began, scale, device = time.monotonic(), _scale(extent), device_named(where.device).type
+    processes = extent.processes or (cores() if device == "cpu" else 1)
     folders = _folders(models or tuple(TWINS), texts)
-    sources = [_source(name, folder) for name, folder in folders.items()]
+    sources = [_source(name, folder, device, where.dtype) for name, folder in folders.items()]
     show_plan(plan(sources, "", scale), scale, processes, console)
     if extent.dry_run:
         return 0
     with sole_writer(out):  # another one could change what these jobs read
         files = _files(out, texts, scale, console)
         todo = plan(sources, files.sha256(), scale)
-        manifest = Manifest(tuple(todo), scale.name, provenance(processes))
+        manifest = Manifest(tuple(todo), scale.name, provenance(processes, device, where.dtype))
         write_manifest(out, manifest)
-        place = Place(out.resolve(), folders, files.training, files.tune, files.prompts)
+        threads = max(1, cores() // processes)
+        place = Place(out.resolve(), folders, files.training, files.tune, files.prompts, threads)
         watch = partial(told, console=console, began=began)
         summary = jobs.run(todo, partial(perform, place), out, processes, watch)
         page = _written(out, manifest, console)
@@ -157,8 +160,8 @@ def _files(out: Path, texts: Texts, scale: Scale, console: Console) -> Files:
     return files
 
 
-def _source(name: str, folder: Path) -> Source:
+def _source(name: str, folder: Path, device: str, dtype: str) -> Source:
     model = load(folder, "none").model
     size = sum(weight.numel() for weight in model.parameters())
     attends = any(cast(Block, block).mixer.entry_kind is not None for block in model.blocks)
-    return Source(name, fingerprint(model), attends, size / 1e6)
+    return Source(name, fingerprint(model), attends, size / 1e6, device, dtype)

@@ -22,13 +22,15 @@ PAPER_MODES = {"paper-text": ("copy_block",), "paper-code": (LOSSY, "copy_token"
 @dataclass(frozen=True)
 class Source:
     """A model of the study. fingerprint: of its weights.   attends: whether any of its blocks does.
-    millions: of parameters, which its jobs' times are taken to grow with.
+    millions: of parameters, which its jobs' times are taken to grow with.   device, dtype: see `engine.load`.
     """
 
     name: str
     fingerprint: str
     attends: bool
     millions: float
+    device: str = "cpu"
+    dtype: str = "f32"
 
     @property
     def distinct(self) -> frozenset[str]:
@@ -76,7 +78,13 @@ class _Planner:
 
     def __init__(self, source: Source, data: str, scale: Scale) -> None:
         self.source, self.scale = source, scale
-        self.common = {"model": source.name, "fingerprint": source.fingerprint, "data": data}
+        self.common = {
+            "model": source.name,
+            "fingerprint": source.fingerprint,
+            "device": source.device,
+            "dtype": source.dtype,
+            "data": data,
+        }
         self.tuning = {"texts": scale.tune_texts, "length": scale.tune_length, "shares": scale.shares}
         tokens = scale.code * scale.code_tokens + scale.answers * scale.answer_tokens
         self.run = 0.8 + tokens / 200  # seconds of all prompts under one setting; most answers end half way

@@ -8,11 +8,13 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
+
 PACKAGES = ("offramp", "torch", "numpy", "tokenizers", "safetensors")
 _HASH = re.compile(r"[0-9a-f]{40}")
 
 
-def provenance(processes: int) -> dict[str, str]:
+def provenance(processes: int, device: str = "cpu", dtype: str = "f32") -> dict[str, str]:
     """By name, in the order in which it is shown."""
     return {
         "commit": commit(Path(__file__).parents[2]) or "not known (installed, not checked out)",
@@ -22,6 +24,8 @@ def provenance(processes: int) -> dict[str, str]:
         "processor": processor(),
         "cores": str(os.cpu_count() or 1),
         "processes": str(processes),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "number format": dtype,
     }
 
 

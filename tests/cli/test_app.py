@@ -165,7 +165,7 @@ def test_streams_that_are_closed_or_full(command: str, code: int, said: str) -> 
     assert (done.returncode, done.stderr) == (code, said)
 
 
-@pytest.mark.parametrize("verb", sorted({*VERBS} - {"convert", "export", "push", "report", "study"}))
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"convert", "export", "push", "report"}))
 def test_every_verb_that_computes_says_where(run: Any, verb: str) -> None:
     told = run(verb, "--help").out
     assert "--device" in told and "--dtype" in told

@@ -105,13 +105,19 @@ def test_documents_go_to_one_place_each(texts: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_a_whole_study(
-    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    texts: Path,
+    dtype: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every kind of job, the report, and a second call that finds everything done."""
     monkeypatch.setattr(studying, "QUICK", TINY)
     out = tmp_path / "out"
     command = ["study", "tiny-mamba2", "--data", str(texts), "--out", str(out), "--quick", "--processes", "2"]
+    command += ["--dtype", dtype]
     assert main(command) == 0
     first = capsys.readouterr()
     page = Path(first.out.strip())

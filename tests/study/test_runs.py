@@ -159,7 +159,12 @@ def test_provenance_names_no_machine_and_no_path() -> None:
     said = provenance(3)
     text = " ".join(said.values())
     assert platform.node() not in text.split() and str(Path.home()) not in text
-    assert said["processes"] == "3" and said["torch"][0].isdigit() and said["processor"]
+    assert (
+        said["processes"] == "3"
+        and said["number format"] == "f32"
+        and said["torch"][0].isdigit()
+        and said["processor"]
+    )
     assert getpass.getuser() not in text.split()
 
 

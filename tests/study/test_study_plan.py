@@ -38,6 +38,9 @@ def test_results_belong_to_a_model_its_data_and_the_settings() -> None:
     other = [BOTH[0], replace(BOTH[1], fingerprint="c")]
     changed = {name for name, key in keys(plan(other, "data", QUICK)).items() if before[name] != key}
     assert changed == {name for name in before if name.startswith("tiny-mamba2/")}
+    half = [replace(BOTH[0], dtype="bf16"), BOTH[1]]
+    changed = {name for name, key in keys(plan(half, "data", QUICK)).items() if before[name] != key}
+    assert changed == {name for name in before if name.startswith("tiny-transformer/")}
     steps = keys(plan(BOTH, "data", replace(QUICK, paper_steps=41)))
     touched = {name for name, key in steps.items() if before[name] != key}
     assert touched and all("/paper/" in name for name in touched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offramp.cli.options import Where
 from offramp.cli.study_options import Extent, Texts
 
 
@@ -12,6 +13,7 @@ def study(
     out: Path = Path("study"),
     texts: Texts | None = None,
     extent: Extent | None = None,
+    where: Where | None = None,
 ) -> int:
     """Compare gates, bridges, propagations and policies on one or more models, and write a report.
 
@@ -27,4 +29,4 @@ def study(
     """
     from offramp.cli.studying import run
 
-    return run(models, out, texts or Texts(), extent or Extent())
+    return run(models, out, texts or Texts(), extent or Extent(), where or Where())

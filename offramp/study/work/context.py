@@ -14,6 +14,7 @@ from offramp.errors import CheckpointError
 from offramp.evaluation.evaluate import Item
 from offramp.evaluation.replies import Reply
 from offramp.exits.base import Exit
+from offramp.exits.exit_set import ExitSet
 from offramp.study.inputs import items
 from offramp.study.results import Found, Job, slug
 from offramp.text import Text
@@ -24,7 +25,7 @@ SLOTS = 24
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study and what it reads are; nothing of this decides a result.
+    """Where a study and what it reads are, and how many threads a job has; nothing of this decides a result.
 
     models: by name.   training: text, or a corpus folder.   tune, prompts: see `inputs`.
     """
@@ -34,6 +35,7 @@ class Place:
     training: Path
     tune: Path
     prompts: Path
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,18 @@ class Context:
 
     def checkpoint(self, arm: str | None = None) -> Checkpoint:
         """The job's model, with the exits of an arm that a job it needs has trained."""
-        exits = "none" if arm is None else self.arm_folder(arm)
-        return load(self.model_folder(), exits)
+        exits: str | Path = "none" if arm is None else self.arm_folder(arm)
+        return self._load(exits)
+
+    def exits(self, folder: Path) -> ExitSet:
+        """Exits that were trained for the job's model, where and in the number format it has."""
+        found = self._load(folder).exits
+        assert found is not None
+        return found
+
+    def _load(self, exits: str | Path) -> Checkpoint:
+        settings = self.settings
+        return load(self.model_folder(), exits, device=settings["device"], dtype=settings["dtype"])
 
     def model_folder(self) -> Path:
         """One of the study's models, or one that a job it needs has made of it."""

@@ -29,6 +29,6 @@ KINDS: Mapping[str, Callable[[Context], dict[str, Any]]] = {
 
 
 def perform(place: Place, job: Job, key: str, needed: Mapping[str, Found]) -> Found:
-    """Do the job, on one thread."""
-    torch.set_num_threads(1)
+    """Do the job, on the threads it has."""
+    torch.set_num_threads(place.threads)
     return KINDS[job.kind](Context(place, job, key, needed))

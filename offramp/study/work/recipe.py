@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.engine.load import load
 from offramp.errors import OfframpError
 from offramp.study.work.context import Context, text_of
 from offramp.study.work.train import trained
@@ -24,6 +23,4 @@ def recipe(context: Context) -> dict[str, Any]:
         raise OfframpError(outcome.message())
     if not arm:
         return {"model": context.relative(out)}
-    exits = load(context.model_folder(), out).exits
-    assert exits is not None
-    return trained(context, {arm: exits})
+    return trained(context, {arm: context.exits(out)})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from offramp.engine.load import load
 from offramp.evaluation.oracle import oracle_depths, oracle_work
-from offramp.exits.exit_set import ExitSet
 from offramp.exits.positions import default_positions
 from offramp.exits.untrained import untrained_exits
 from offramp.policies.base import ExitPolicy, ScorePolicy
@@ -23,11 +21,7 @@ def tune(context: Context) -> dict[str, Any]:
     texts = beginnings(
         context.place.tune, text_of(checkpoint), settings["texts"], _longest(checkpoint.model, settings)
     )
-    sets: dict[str, ExitSet] = {}
-    for arm in settings["arms"]:
-        exits = load(context.model_folder(), context.arm_folder(arm)).exits
-        assert exits is not None
-        sets[arm] = exits
+    sets = {arm: context.exits(context.arm_folder(arm)) for arm in settings["arms"]}
     said = gates_said(checkpoint.model, sets, texts, ExitTrainConfig())
     return {"tuned": {arm: measured(one, settings["shares"]) for arm, one in said.items()}}
 
