@@ -66,9 +66,12 @@ class Files:
         _write(self.prompts, map(asdict, prompts))
 
 
-def from_documents(files: Files, data: str | Path, field: str, scale: Scale) -> None:
-    """Documents by content into training, tuning and prompts. Raises DataError as `read_documents` and `split` do."""
-    parts = split(read_documents(data, field=field), SHARES)
+def from_documents(files: Files, data: str | Path, field: str, scale: Scale, most: int | None = None) -> None:
+    """Documents, no more than `most`, by content into training, tuning and prompts.
+
+    Raises DataError as `read_documents` and `split` do.
+    """
+    parts = split(read_documents(data, field=field, limit=most), SHARES)
     texts = {name: [document.text for document in part] for name, part in parts.items()}
     continued = spread(texts["prompts"], scale.code + 2 * scale.answers)
     files.write(texts["training"], texts["tune"], _continued(continued, "text", scale))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, validators
 
 
 @Parameter(name="*", group=Group("How much of it", sort_key=10))
@@ -39,11 +40,15 @@ class Texts:
     Parameters
     ----------
     data
-        Documents: a .jsonl, .json, .csv, .tsv, .parquet or text file, a folder of them, or a folder that
-        `python -m offramp.zoo.corpus` wrote. [default: for the bundled models that corpus, made where it is missing]
+        Documents: a .jsonl, .json, .csv, .tsv, .parquet or text file, a folder of them, hf:OWNER/NAME of the hub, or
+        a folder that `python -m offramp.zoo.corpus` wrote. [default: for the bundled models that corpus, made where
+        it is missing]
     field
         The field, or column, that holds the text.
+    max_documents
+        Read no more than so many, the first ones.
     """
 
     data: str | None = None
     field: str = "text"
+    max_documents: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None

@@ -151,7 +151,7 @@ def _files(out: Path, texts: Texts, scale: Scale, console: Console) -> Files:
     """What the study reads, made anew each time: it costs seconds, and the options may be others."""
     files = Files(out.resolve() / "data" / scale.name)
     if texts.data is not None and not is_corpus(Path(texts.data)):
-        from_documents(files, texts.data, texts.field, scale)
+        from_documents(files, texts.data, texts.field, scale, texts.max_documents)
         return files
     folder = out.resolve() / "corpus" if texts.data is None else Path(texts.data)
     if not is_corpus(folder):

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offramp.mixers._steps import Steps, in_steps
-from offramp.mixers.base import RUN_LIMIT, Mixer, State
+from offramp.mixers.base import RUN_LIMIT, Mark, Mixer, State
 from offramp.ops.conv import conv_tokens, next_window, windows
 from offramp.ops.norm import at_least_float32
 from offramp.ops.rowwise import rowwise
@@ -51,6 +51,30 @@ class RecurrentState(State):
     def window(self) -> Tensor:
         """`[S, W-1, C]`, a view: inputs of the convolution before the first provisional token."""
         return self.tape[:, :-RUN_LIMIT]
+
+    def mark(self, slot: int, start: int) -> Mark:
+        """Where tokens stand that follow `start` provisional ones. What is provisional already is in work; without it
+        a walk begins at base."""
+        base = self.base[slot]
+        source, target = base ^ (start > 0), 1 - base
+        return Mark(
+            start, self.position[slot] + start, source * self.slots + slot, target * self.slots + slot
+        )
+
+    def settle(self, rows: Sequence[int], n: Sequence[int]) -> None:
+        """The first n[i] tokens of slot rows[i] are final: they are in work, and the windows are moved."""
+        for slot, count in zip(rows, n, strict=True):
+            self.base[slot] ^= count > 0
+            self.position[slot] += count
+            self.provisional[slot] = 0
+
+    def partly(self, rows: Sequence[int], n: Sequence[int]) -> list[tuple[int, int]]:
+        """Of pairs (slot, so many) those that keep a part of what is provisional: work must be made again."""
+        pairs = list(zip(rows, n, strict=True))
+        assert all(count <= self.provisional[slot] for slot, count in pairs), (
+            "only pushed tokens can be committed"
+        )
+        return [(slot, count) for slot, count in pairs if 0 < count < self.provisional[slot]]
 
 
 @dataclass(frozen=True)
@@ -93,15 +117,9 @@ class Recurrent(Mixer):
 
     def commit(self, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, RecurrentState)
-        pairs = list(zip(rows, n, strict=True))
-        pushed = state.provisional
-        assert all(count <= pushed[slot] for slot, count in pairs), "only pushed tokens can be committed"
-        self._replay(state, [(slot, count) for slot, count in pairs if 0 < count < pushed[slot]])
-        self._move_windows(state, [(slot, count) for slot, count in pairs if count])
-        for slot, count in pairs:
-            state.base[slot] ^= count > 0
-            state.position[slot] += count
-            state.provisional[slot] = 0
+        self._replay(state, state.partly(rows, n))
+        self._move_windows(state, [(slot, count) for slot, count in zip(rows, n, strict=True) if count])
+        state.settle(rows, n)
 
     def rollback(self, state: State, rows: Sequence[int], keep: int = 0) -> None:
         assert isinstance(state, RecurrentState)
@@ -136,13 +154,18 @@ class Recurrent(Mixer):
         for slot in slots:
             state.position[slot] += inputs_RTC.shape[1]
 
-    def _append(self, state: RecurrentState, rows: Sequence[int], n: Sequence[int]) -> Walk:
-        """Room on the tapes and in the rings for the next n[i] tokens of slot rows[i]."""
-        starts = [state.provisional[slot] for slot in rows]
+    def claim(self, state: State, rows: Sequence[int], n: Sequence[int]) -> list[Mark]:
+        """Room for the next n[i] provisional tokens of slot rows[i], still to be written: where they stand."""
+        assert isinstance(state, RecurrentState)
+        marks = [state.mark(slot, state.provisional[slot]) for slot in rows]
         for slot, count in zip(rows, n, strict=True):
             state.provisional[slot] += count
             assert state.provisional[slot] <= RUN_LIMIT, "a slot holds at most RUN_LIMIT provisional tokens"
-        return _walk(state, rows, starts, n)
+        return marks
+
+    def _append(self, state: RecurrentState, rows: Sequence[int], n: Sequence[int]) -> Walk:
+        """Room on the tapes and in the rings for the next n[i] tokens of slot rows[i]."""
+        return _walk(state, rows, self.claim(state, rows, n), n)
 
     def _write_tapes(self, state: RecurrentState, walk: Walk, inputs_MC: Tensor) -> None:
         own = state.tape.flatten(0, 1)[self.conv1d.kernel_size[0] - 1 :]  # what a window's last input is
@@ -182,7 +205,7 @@ class Recurrent(Mixer):
         """Work becomes base and the first so many provisional tokens, of pairs (slot, so many)."""
         if kept:
             slots, n = zip(*kept, strict=True)
-            walk = _walk(state, slots, [0] * len(slots), n)
+            walk = _walk(state, slots, [state.mark(slot, 0) for slot in slots], n)
             self._settle(state, walk, self._drives(state, walk))
 
     def _move_windows(self, state: RecurrentState, taken: Sequence[tuple[int, int]]) -> None:
@@ -201,12 +224,10 @@ def with_padding(x_L: Tensor, tokens: int) -> Tensor:
     return F.pad(x_L, (0, 0) * (x_L.dim() - 1) + (0, missing)) if missing else x_L
 
 
-def _walk(state: RecurrentState, rows: Sequence[int], starts: Sequence[int], n: Sequence[int]) -> Walk:
-    """The next n[i] tokens of slot rows[i] from place starts[i] on."""
+def _walk(state: RecurrentState, rows: Sequence[int], marks: Sequence[Mark], n: Sequence[int]) -> Walk:
+    """The next n[i] tokens of slot rows[i], that stand at marks[i]."""
     steps = in_steps(n, state.ssm[0, 0].numel())
-    # What is provisional already is in work; without it the walk begins at base.
-    bases = [(rows[i], state.base[rows[i]], starts[i] > 0) for i in steps.rows]
-    places = [(rows[i], starts[i] + t) for i, t in steps.token_L]
+    places = [(rows[i], marks[i].place + t) for i, t in steps.token_L]
     length = state.tape.shape[1]
     index = (
         [slot * length + place for slot, place in places],
@@ -214,8 +235,8 @@ def _walk(state: RecurrentState, rows: Sequence[int], starts: Sequence[int], n: 
     )
     return Walk(
         steps,
-        [(base ^ begun) * state.slots + slot for slot, base, begun in bases],
-        [(1 - base) * state.slots + slot for slot, base, _ in bases],
+        [marks[i].source for i in steps.rows],
+        [marks[i].target for i in steps.rows],
         *torch.tensor(index, device=state.ssm.device),
     )
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from offramp.mixers._entries import AttentionState, Turns, capacity
-from offramp.mixers.base import CELL, Mixer, State
+from offramp.mixers.base import CELL, Mark, Mixer, State
 from offramp.ops.attention import attend, attend_cell
 from offramp.ops.attention_cached import Chunk, attend_cached, attend_one, first_read
 from offramp.ops.rope import PLAIN, Rope, rotate
@@ -93,6 +93,12 @@ class Attention(Mixer):
             mixed_NHK = attend_cached(q_NHK, state.cache, chunks, self.window)
         padding = len(x) - len(mixed_NHK)
         return self.o_proj(nn.functional.pad(mixed_NHK.flatten(1), (0, 0, 0, padding)))
+
+    def claim(self, state: State, rows: Sequence[int], n: Sequence[int]) -> list[Mark]:
+        """Room for the next n[i] provisional tokens of slot rows[i], still to be written: where they stand."""
+        assert isinstance(state, AttentionState)
+        chunks = (state.claim(slot, count) for slot, count in zip(rows, n, strict=True))
+        return [Mark(chunk.place, chunk.position) for chunk in chunks]
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         assert isinstance(state, AttentionState)

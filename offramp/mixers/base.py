@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Generator, Tensor, nn
 
@@ -24,6 +24,19 @@ RUN_LIMIT = 16
 CELL = 256
 """Most tokens of a prompt cell, the largest chunk there is. Prompts are cut on this fixed grid from position 0; load
 decides how many cells run, never where they are cut."""
+
+
+class Mark(NamedTuple):
+    """Where a row's next tokens stand in a state: what the kernels are told of it.
+
+    place: attention: where the first new entry lies in the slot's memory; recurrences: tokens on its tape already.
+    position: of the first new token. source, target: recurrences: which of the 2 S states is read, and which written.
+    """
+
+    place: int
+    position: int
+    source: int = 0
+    target: int = 0
 
 
 @dataclass

@@ -102,6 +102,9 @@ def test_documents_go_to_one_place_each(texts: Path, tmp_path: Path) -> None:
     assert files.sha256() == before
     with pytest.raises(DataError, match="words"):
         from_documents(files, texts, "words", TINY)
+    from_documents(files, texts, "text", TINY, most=8)
+    fewer = [line for path in (files.training, files.tune) for line in path.read_text().splitlines()]
+    assert 0 < len(fewer) <= 8 < sum(map(len, parts))
 
 
 @pytest.mark.slow
