@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from offramp.engine.reply import Stats
+from offramp.engine.segment import Segment
 from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
@@ -26,36 +27,6 @@ from offramp.propagation.base import Part, Propagation, Stack, Stateful
 
 Saved = list[dict[str, Tensor]]
 """A slot's memory: of each part of `Frontier.settled`, what its mixer's `snapshot` gave."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The blocks between two exits, with the exit that ends them (none: the last segment).
-
-    ring `[S, 16, D]` and waiting[slot]: the hidden states still to be taken in, oldest first.
-    """
-
-    blocks: tuple[Part, ...]
-    exit: Exit | None
-    gate: Part | None
-    bridge: Part | None
-    ring: Tensor
-    waiting: list[int]
-
-    @property
-    def listeners(self) -> tuple[Part, ...]:
-        """The gate and the bridge where they remember anything."""
-        both = (self.gate, self.bridge)
-        return tuple(part for part in both if part and part.module.mixer.remembers)
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """Everything with state that shares this frontier."""
-        return self.blocks + self.listeners
-
-    def frontier(self, slot: int) -> int:
-        """How many of the slot's tokens this segment has settled."""
-        return self.blocks[0].state.next_position(slot)
 
 
 @dataclass(frozen=True)
@@ -184,7 +155,7 @@ class Frontier:
         if segment.exit is None:
             self.last_block.rollback(rows)  # a last_block bridge's tail: the real entries come now
         calls = self._calls(entering_ND, rows, n)
-        through = [self._through(segment, *call) for call in calls]
+        through = [segment.through(*call) for call in calls]
         hidden_ND, gate_N, bridged_ND = (_packed(parts) for parts in zip(*through, strict=True))
         for slot, count in zip(rows, n, strict=True):
             self._count(slot, blocks=len(segment.blocks), tokens=count)
@@ -195,19 +166,6 @@ class Frontier:
         self._wait(self.segments[s + 1], hidden_ND, rows, n)
         gate_R = rowwise(torch.sigmoid, gate_N[newest_R, None].float())[:, 0]
         return Pass(n, hidden_ND, entering_RD, leaving_RD, gate_R, bridged_ND[newest_R])
-
-    def _through(
-        self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]
-    ) -> tuple[Tensor, ...]:
-        """The real tokens of one call through blocks, gate and bridge: hidden states, gate logits, bridged ones."""
-        count = sum(n)
-        for block in segment.blocks:
-            x_ND = block(x_ND, rows, n)
-        if segment.exit is None or segment.gate is None or segment.bridge is None:
-            return x_ND[:count], x_ND[:0], x_ND[:0]
-        segment.gate.count("run", rows, n)  # and the bridge's with it: they may share what they read
-        gate_N, bridged_ND = segment.exit(x_ND, segment.gate.state, segment.bridge.state, rows, n)
-        return x_ND[:count], gate_N[:count], bridged_ND[:count]
 
     def _calls(
         self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]
@@ -270,8 +228,7 @@ class Frontier:
 
     def commit(self, s: int, rows: Sequence[int], n: Sequence[int]) -> None:
         """Segment s's first n[i] provisional tokens of slot rows[i] are final; the others are forgotten."""
-        for part in self.segments[s].parts if rows else ():
-            part.commit(rows, n)
+        self.segments[s].commit(rows, n)
 
     def conclude(self, rows: Sequence[int], n: Sequence[int], judged: Sequence[bool]) -> None:
         """The last segment has spoken. Of rows that are judged every segment keeps the first n[i] tokens since the
