@@ -43,7 +43,7 @@ def run(model: str, many: Many, reply: Reply, leaving: Leaving, choosing: Choosi
         output = Output(many.output, file, settings_digest(checkpoint, base, **more))
         lines = read_lines(prompts)
         kept = output.kept(lines)
-        use_threads(checkpoint.model)
+        use_threads(checkpoint.model, where.threads)
         engine = engine_of(
             checkpoint,
             max_len,

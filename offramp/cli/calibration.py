@@ -45,7 +45,7 @@ def run(
     _check_run(replies, options)
     checkpoint = load(model, replies.exits, replies.exits_at, dtype=where.dtype, device=where.device)
     exits = _exits_folder(checkpoint, model)
-    use_threads(checkpoint.model)
+    use_threads(checkpoint.model, where.threads)
     parts = _parts(_text(checkpoint), data, replies, options)
     with calibration_bar() as report:
         found = calibrate(

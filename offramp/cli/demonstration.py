@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from offramp.cli.demo_report import print_report
 from offramp.cli.options import Where
+from offramp.cli.threads import fix_threads
 from offramp.evaluation.wallclock import Tick
 from offramp.zoo.bundled import HOME, folder
 from offramp.zoo.prompts import load_prompts
@@ -23,7 +23,7 @@ from offramp.zoo.twins import TWINS
 
 def run(out: Path, checkpoints: Path | None, seconds: float, where: Where) -> None:
     """The whole demo. Raises CheckpointError where a twin is missing, UsageError for a device that is."""
-    torch.set_num_threads(1)  # at this size threads wait for each other longer than they work
+    fix_threads(where.threads, 1)  # at this size threads wait for each other longer than they work
     console = Console()
     reports = _reports(checkpoints or HOME, seconds, where, Console(stderr=True))
     for report in reports:

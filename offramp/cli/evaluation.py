@@ -50,7 +50,7 @@ def run(model: str, asks: Asks, runs: Runs, leaving: Leaving, choosing: Choosing
             raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json and cannot read a question.")
         max_len = min(runs.max_len or DEFAULT_MAX_LEN, checkpoint.model.config.context_length)
         asking = Asking(task, checkpoint.text, max_len, asks.max_tokens)
-        use_threads(checkpoint.model)
+        use_threads(checkpoint.model, where.threads)
         contenders = _contenders(checkpoint, asking, runs, leaving, choosing, where)
         if remark := remark_on(checkpoint, model, leaving, contenders[-1].base):
             say(remark)

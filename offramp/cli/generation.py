@@ -27,7 +27,7 @@ def run(model: str, prompt: str, reply: Reply, leaving: Leaving, choosing: Choos
     sampling = Sampling(**asdict(choosing))
     checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
     request = request_for(checkpoint, encode(checkpoint, prompt, reply.chat), reply, leaving, sampling)
-    use_threads(checkpoint.model)
+    use_threads(checkpoint.model, where.threads)
     engine = Engine(
         *(checkpoint.model, checkpoint.exits, checkpoint.text),
         max_len=len(request.prompt) + reply.max_tokens,

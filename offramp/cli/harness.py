@@ -39,7 +39,7 @@ def run(model: str, asks: Asks, runs: Runs, leaving: Leaving, choosing: Choosing
     checkpoint = load(model, leaving.exits, leaving.exits_at, dtype=where.dtype, device=where.device)
     if checkpoint.text is None:
         raise CheckpointError(f"{checkpoint.folder} has no tokenizer.json and cannot read a question.")
-    use_threads(checkpoint.model)
+    use_threads(checkpoint.model, where.threads)
     max_len = min(runs.max_len or DEFAULT_MAX_LEN, checkpoint.model.config.context_length)
     sampling = Sampling(**asdict(choosing))
     base = request_for(checkpoint, (0,), Reply(asks.max_tokens or 1), leaving, sampling)

@@ -15,6 +15,7 @@ from offramp.cli.block_kinds import BlockKind
 from offramp.cli.harmless import harmless
 from offramp.cli.leaving import LeavingFound
 from offramp.cli.options import Where
+from offramp.cli.threads import fix_threads
 from offramp.evaluation.cost import Cost
 from offramp.propagation.base import Propagation
 from offramp.registry import find
@@ -26,6 +27,7 @@ Metrics = Mapping[str, Mapping[str, float | None]]
 
 def run(model: str, as_json: bool, where: Where) -> None:
     """Load the checkpoint and describe it on stdout."""
+    fix_threads(where.threads)
     anatomy = Anatomy.of(load(model, "none", dtype=where.dtype, device=where.device))
     if as_json:
         print(json.dumps(asdict(anatomy)))

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,7 +41,7 @@ def meanings(folder: str) -> str:
 def _first_line(module: str) -> str:
     spec = find_spec(module)
     loader = spec.loader if spec else None
-    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    source = loader.get_source(module) if loader is not None and hasattr(loader, "get_source") else None
     classes = [node for node in ast.parse(source or "").body if isinstance(node, ast.ClassDef)]
     documented = [text for text in map(ast.get_docstring, classes) if text]
     return documented[0].partition("\n")[0] if documented else "a rule of its own."
@@ -74,7 +73,7 @@ Dtype = Annotated[Literal["f32", "bf16"], Parameter(env_var="OFFRAMP_DTYPE")]
 @Parameter(name="*", group=Group("Where it runs", sort_key=90))
 @dataclass(frozen=True)
 class Where:
-    """Device and number format.
+    """Device, number format, threads.
 
     Parameters
     ----------
@@ -82,10 +81,19 @@ class Where:
         auto is cuda where there is one.
     dtype
         f32, or bf16 to halve the memory.
+    threads
+        On the CPU. [default: OFFRAMP_THREADS; else one for a small model, the cores there are for a larger one, less
+        one beside a busy process]
     """
 
     device: Device = "cpu"
     dtype: Dtype = "f32"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for no count."""
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads is {self.threads}; it must be at least 1.")
 
 
 @Parameter(name="*", group=Group("The reply", sort_key=5))

@@ -93,7 +93,7 @@ def _load(asked: Asked) -> tuple[Model, Text | None]:
     if not asked.needs_weights:
         return shapes_of(resolve(asked.model), dtype), None
     checkpoint = load(asked.model, "none", dtype=asked.where.dtype, device=asked.where.device)
-    use_threads(checkpoint.model)
+    use_threads(checkpoint.model, asked.where.threads)
     return checkpoint.model, checkpoint.text
 
 

@@ -23,6 +23,7 @@ from offramp.engine.load import device_named, load
 from offramp.errors import UsageError
 from offramp.models.base import Block
 from offramp.models.checkpoint import fingerprint
+from offramp.native.threads import threads_said, usable_cores
 from offramp.study import jobs
 from offramp.study.manifest import Manifest, read_manifest, write_manifest
 from offramp.study.plan import Source, plan
@@ -41,7 +42,7 @@ def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent, where: W
     """The whole study, as far as it is not done. Returns the exit code: failed jobs are no success."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     began, scale, device = time.monotonic(), _scale(extent), device_named(where.device).type
-    processes = extent.processes or (cores() if device == "cpu" else 1)
+    processes = extent.processes or (usable_cores() if device == "cpu" else 1)
     folders = _folders(models or tuple(TWINS), texts)
     sources = [_source(name, folder, device, where.dtype) for name, folder in folders.items()]
     show_plan(plan(sources, "", scale), scale, processes, console)
@@ -52,7 +53,7 @@ def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent, where: W
         todo = plan(sources, files.sha256(), scale)
         manifest = Manifest(tuple(todo), scale.name, provenance(processes, device, where.dtype))
         write_manifest(out, manifest)
-        threads = max(1, cores() // processes)
+        threads = where.threads or threads_said() or max(1, usable_cores() // processes)
         place = Place(out.resolve(), folders, files.training, files.tune, files.prompts, threads)
         watch = partial(told, console=console, began=began)
         summary = jobs.run(todo, partial(perform, place), out, processes, watch)
@@ -92,13 +93,6 @@ def told(update: jobs.Update, console: Console, began: float) -> None:
     console.print(
         f"[{update.done}/{update.total}, {minutes:.1f} min] {update.state} {update.job.name}{seconds}{why}"
     )
-
-
-def cores() -> int:
-    """The cores this process may use; not every system can tell them from all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _written(folder: Path, manifest: Manifest, console: Console) -> Path:

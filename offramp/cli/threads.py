@@ -1,35 +1,38 @@
-"""How many threads torch may use for a model on the CPU."""
+"""How many threads a model on the CPU gets, of torch's and of the kernels' alike."""
 
 from __future__ import annotations
 
-import os
+import sys
 
 import torch
 
-from offramp.errors import UsageError
 from offramp.models.base import Model
+from offramp.native.library import find, why_not
+from offramp.native.threads import default_threads, threads_said
 
 SMALL = 50_000_000
 """Parameters below which a second thread costs more than it gives: a token's matrices are too short to share."""
 
 
-def use_threads(model: Model) -> int:
-    """Set torch's threads: OFFRAMP_THREADS, else one for a small model, else the cores we may use less one.
+def use_threads(model: Model, threads: int | None = None) -> int:
+    """Fix the threads of a model that generates: `threads`, else OFFRAMP_THREADS, else one for a small model, else
+    what `default_threads` finds. A line on stderr says where a model on the CPU has to do without kernels.
 
-    All cores are never the default: threads that wait by spinning beside another busy process slow everything.
-    Raises UsageError when OFFRAMP_THREADS is no count.
+    Raises UsageError when OFFRAMP_THREADS is no count, or OFFRAMP_KERNELS nothing that this machine can run.
     """
-    said = os.environ.get("OFFRAMP_THREADS", "")
-    if said and not (said.isdecimal() and int(said) > 0):
-        raise UsageError(f"OFFRAMP_THREADS is {said!r}; it must be a count of at least 1.")
     size = sum(weight.numel() for weight in model.parameters())
-    threads = int(said) if said else 1 if size < SMALL else max(1, _cores() - 1)
-    torch.set_num_threads(threads)
-    return threads
+    count = threads or threads_said() or (1 if size < SMALL else default_threads())
+    fix_threads(count)
+    if next(model.parameters()).device.type == "cpu" and (reason := why_not()):
+        print(reason, file=sys.stderr, flush=True)
+    return count
 
 
-def _cores() -> int:
-    """The cores this process may use; not every system can tell them from all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def fix_threads(threads: int | None, otherwise: int | None = None) -> None:
+    """The same without a model: `threads`, else OFFRAMP_THREADS, else `otherwise`; None leaves them as they are."""
+    count = threads or threads_said() or otherwise
+    if count is None:
+        return
+    torch.set_num_threads(count)
+    if library := find():
+        library.threads = count

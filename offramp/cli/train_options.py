@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ast import get_docstring, parse
 from dataclasses import dataclass
-from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -30,7 +29,7 @@ def recipes() -> str:
 def _first_line(module: str) -> str:
     spec = find_spec(module)
     loader = spec.loader if spec else None
-    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    source = loader.get_source(module) if loader is not None and hasattr(loader, "get_source") else None
     return (get_docstring(parse(source or "")) or "a recipe of its own.").partition("\n")[0]
 
 

@@ -18,6 +18,7 @@ from offramp.cli.failures import INTERRUPTED
 from offramp.cli.inspection import metrics_table
 from offramp.cli.options import Where
 from offramp.cli.progress import training_bar
+from offramp.cli.threads import fix_threads
 from offramp.cli.train_options import Learning, Shape
 from offramp.engine.load import device_named
 from offramp.errors import CheckpointError, UsageError
@@ -61,6 +62,7 @@ class Asked:
 
 def train_by_recipe(asked: Asked, dry_run: bool) -> int:
     """Carry out the recipe that was asked for, show what was measured on stdout, return the exit code."""
+    fix_threads(asked.where.threads)
     asked.check_out()  # before a large model is fetched; a mistake in the recipe is said before it is read
     config = _config_of(asked.model)
     recipe = chosen(asked, config)

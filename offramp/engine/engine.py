@@ -23,8 +23,8 @@ from offramp.engine.queue import Queue, Waiting
 from offramp.engine.reply import Generation, TokenEvent
 from offramp.engine.request import Request
 from offramp.engine.row import Row, Shared
+from offramp.engine.runner import choose_runner
 from offramp.engine.scheduler import Scheduler
-from offramp.engine.tier import choose_tier
 from offramp.errors import OfframpError, UsageError
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
@@ -72,9 +72,10 @@ class Engine:
             slots = slots_within(model, self.exits, self.max_len, memory)
         elif memory is not None:
             check_fit(model, self.exits, self.max_len, slots, memory)
-        self.tier = choose_tier(tier, model, self.exits)
+        runner = choose_runner(tier, model, self.exits)
+        self.tier = runner.tier
         with torch.inference_mode():
-            self.frontier = Frontier(model, self.exits, slots, self.max_len, self.tier)
+            self.frontier = Frontier(model, self.exits, slots, self.max_len, runner)
             self.scheduler = Scheduler(_controller(drafts, self.frontier, progress))
         self.slots, self.prompts = slots, Prompts(prefix_memory)
         self.queue = Queue(queue)

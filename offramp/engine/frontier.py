@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from offramp.engine.reply import Stats
+from offramp.engine.runner import Runner
 from offramp.engine.segment import Segment
-from offramp.engine.tier import Tier
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Block, Model
@@ -46,8 +46,9 @@ class Pass:
 class Frontier:
     """All state of all slots over one model and its exits. `run` is the one primitive that writes it."""
 
-    def __init__(self, model: Model, exits: Sequence[Exit], slots: int, max_len: int, tier: Tier) -> None:
-        self.model, self.exits, self.tier = model, tuple(exits), tier
+    def __init__(self, model: Model, exits: Sequence[Exit], slots: int, max_len: int, runner: Runner) -> None:
+        self.model, self.exits, self.runner, self.tier = model, tuple(exits), runner, runner.tier
+        self._head = runner.logits(model)
         self.device = next(model.parameters()).device
         self.segments = self._cut(slots, max_len)
         self.stats = [Stats() for _ in range(slots)]
@@ -57,16 +58,16 @@ class Frontier:
         embedded_11D = self.model.embed(torch.zeros(1, 1, dtype=torch.long, device=self.device))
 
         def part(module: Stateful) -> Part:
-            return Part(module, module.mixer.init_state(slots, max_len))
+            return self.runner.part(module, slots, max_len)
 
         return [
-            Segment(
-                blocks=tuple(part(cast(Block, self.model.blocks[i])) for i in range(start, stop)),
+            self.runner.segment(
+                blocks=[part(cast(Block, self.model.blocks[i])) for i in range(start, stop)],
                 exit=exit,
-                gate=part(exit.gate) if exit else None,
-                bridge=part(exit.bridge) if exit else None,
-                ring=embedded_11D.new_zeros(slots, RUN_LIMIT, embedded_11D.shape[-1]),
-                waiting=[0] * slots,
+                ends=self.runner.ends(exit, slots, max_len) if exit else [],
+                ring=embedded_11D.new_zeros(
+                    slots, RUN_LIMIT, embedded_11D.shape[-1], dtype=self.runner.stream(embedded_11D)
+                ),
             )
             for start, stop, exit in zip(bounds, bounds[1:], [*self.exits, None], strict=False)
         ]
@@ -130,7 +131,7 @@ class Frontier:
         self._wait(self.segments[0], x_RD, rows, [1] * len(rows))
 
     def _wait(self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        segment.ring.flatten(0, 1)[self._places(segment, rows, n)] = x_ND
+        segment.ring.flatten(0, 1)[self._places(segment, rows, n)] = x_ND.to(segment.ring.dtype)
         for slot, count in zip(rows, n, strict=True):
             segment.waiting[slot] += count
 
@@ -259,7 +260,7 @@ class Frontier:
     def logits(self, h_ND: Tensor) -> Tensor:
         """Logits `[N, V]` through the shared norm and head."""
         calls = self._calls(h_ND, range(len(h_ND)), [1] * len(h_ND))
-        return _packed([self.model.logits(x_ND)[: len(rows)] for x_ND, rows, _ in calls])
+        return _packed([self._head(x_ND)[: len(rows)] for x_ND, rows, _ in calls])
 
 
 def _packed(parts: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from offramp.errors import UsageError
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Model
@@ -48,23 +47,10 @@ class Tier:
         return nn.functional.pad(x_ND, (0, 0, 0, missing)) if missing else x_ND
 
 
-EXACT = Tier("exact", RUN_LIMIT)
 FAST = Tier("tolerance", 0)
 
 PROMPT = 200
 """Tokens before the chunk that the self-test tries: a whole tile of attention, and a part of one."""
-
-
-def choose_tier(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Tier:
-    """The tier that can be kept: "exact" becomes a tolerance tier (same padding) where the self-test fails.
-
-    Raises UsageError for another word than exact or fast.
-    """
-    if wanted == "fast":
-        return FAST
-    if wanted != "exact":
-        raise UsageError(f"unknown tier {wanted!r}. Available: exact, fast.")
-    return EXACT if self_test(model, exits) else Tier("tolerance", RUN_LIMIT)
 
 
 @torch.inference_mode()

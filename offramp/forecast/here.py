@@ -18,7 +18,7 @@ from typing import cast
 import torch
 
 from offramp.engine.frontier import Frontier
-from offramp.engine.tier import FAST
+from offramp.engine.runner import choose_runner
 from offramp.engine.timings import FREE, Curve, Timings, measure
 from offramp.errors import UsageError
 from offramp.exits.base import ExitConfig
@@ -164,8 +164,9 @@ def _of_last_block(model: Model, slots: int) -> Callable[[int], None]:
 def _settle(model: Model, after: int, rows: int) -> dict[str, Curve]:
     """By propagation, what tokens that leave there cost the deeper blocks at once; those that do not serve these
     blocks are missing."""
+    exits = tuple(_bare(model, after))
     frontier = Frontier(
-        model, tuple(_bare(model, after)), rows, min(MAX_LEN, model.config.context_length), FAST
+        model, exits, rows, min(MAX_LEN, model.config.context_length), choose_runner("fast", model, exits)
     )
     mixers = [cast(Block, block).mixer for block in model.blocks]
     alone = _measure(_of_first(frontier), _counts(rows))

@@ -90,6 +90,14 @@ def test_sampled_grid(backbone: str, gate: str, bridge: str, propagation: str) -
     check(backbone, gate, bridge, propagation)
 
 
+@pytest.mark.parametrize(("backbone", "gate", "bridge", "propagation"), few()[::5])
+def test_sampled_grid_without_kernels(
+    backbone: str, gate: str, bridge: str, propagation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFRAMP_KERNELS", "none")
+    check(backbone, gate, bridge, propagation)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "gate", "bridge", "propagation"), GRID)
 def test_full_grid(backbone: str, gate: str, bridge: str, propagation: str) -> None:

@@ -58,7 +58,7 @@ def test_verify_scores_as_the_model_does(setup: Tiny, engine: Engine, heat: floa
     assert reply.tokens == request.forced and reply.finish == "forced"
     assert sum(event.drafted for event in reply.events) == reply.stats.drafts > reply.stats.accepted
     wanted = _scores(setup, request.forced, heat)
-    assert [event.logprob for event in reply.events] == pytest.approx(wanted, abs=1e-5)
+    assert [event.logprob for event in reply.events] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("heat", [0.9, pytest.param(0.0, marks=pytest.mark.slow)])
