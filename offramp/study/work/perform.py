@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from offramp.native.library import find
 from offramp.study.results import Found, Job
 from offramp.study.work.clock import clock
 from offramp.study.work.context import Context, Place
@@ -31,4 +32,6 @@ KINDS: Mapping[str, Callable[[Context], dict[str, Any]]] = {
 def perform(place: Place, job: Job, key: str, needed: Mapping[str, Found]) -> Found:
     """Do the job, on the threads it has."""
     torch.set_num_threads(place.threads)
+    if (library := find()) is not None:
+        library.threads = place.threads
     return KINDS[job.kind](Context(place, job, key, needed))
