@@ -23,9 +23,9 @@ def imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_one_folder_imports_it() -> None:
+def test_one_folder_imports_it_and_a_peer_that_is_measured() -> None:
     users = {file for file in PACKAGE.rglob("*.py") if "transformers" in imported(file)}
-    assert users and {file.parent for file in users} == {PACKAGE / "hf"}
+    assert users and {file.parent for file in users} == {PACKAGE / "hf", PACKAGE / "bench" / "peers"}
 
 
 def test_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
