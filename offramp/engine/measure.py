@@ -22,7 +22,7 @@ def measured(frontier: Frontier, progress: Callable[[str], None] | None = None) 
     if not frontier.exits:
         return Fixed(0)
     slots = len(frontier.stats)
-    key = timings_key(frontier.model, frontier.exits, frontier.tier.bucket, slots)
+    key = timings_key(frontier.model, frontier.exits, frontier.tier.bucket, slots, frontier.runner.name)
     timings = load_timings(key)
     if timings is None:
         if progress is not None:

@@ -35,6 +35,11 @@ class Runner:
 
     tier: Tier
 
+    @property
+    def name(self) -> str:
+        """What it is, in words: what times depend on."""
+        return "PyTorch"
+
     def part(self, module: Stateful, slots: int, max_len: int) -> Part:
         return Part(module, module.mixer.init_state(slots, max_len))
 
@@ -65,6 +70,11 @@ class NativeRunner(Runner):
     """
 
     lowering: Lowering
+
+    @property
+    def name(self) -> str:
+        library = self.lowering.library
+        return f"kernels for {library.isa}, {library.threads} threads"
 
     def part(self, module: Stateful, slots: int, max_len: int) -> Part:
         return self.lowering.part(module, slots, max_len)

@@ -110,15 +110,15 @@ def _seconds(run: Callable[[int], None], count: int) -> float:
 # ---- the cache
 
 
-def timings_key(model: Model, exits: Iterable[Exit], bucket: int, slots: int) -> str:
+def timings_key(model: Model, exits: Iterable[Exit], bucket: int, slots: int, runner: str = "") -> str:
     """What timings depend on, as 32 hexadecimal digits: the machine, torch, us, the model and its exits, dtypes and
-    threads, the tier's bucket, the slots. Nothing can be read from it."""
+    threads, the tier's bucket, the slots, what runs the modules. Nothing can be read from it."""
     weight = next(model.parameters())
     facts = (
         *(_processor(), _cores(), _device(weight.device)),
         *(torch.__version__, torch.get_num_threads(), version("offramp")),
         *(likeness(model), [(exit.after, likeness(exit)) for exit in exits]),
-        *(bucket, slots),
+        *(bucket, slots, runner),
     )
     lasting = re.sub(r" at 0x[0-9a-f]+", "", repr(facts))  # a function's address is another in each process
     return blake2b(lasting.encode(), digest_size=16).hexdigest()

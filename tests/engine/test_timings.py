@@ -253,6 +253,7 @@ def test_the_key_is_of_what_timings_depend_on(monkeypatch: pytest.MonkeyPatch) -
         timings_key(case.model, tiny("llama", "mamba", "none").exits, bucket=16, slots=4),
         timings_key(case.model, case.exits, bucket=0, slots=4),
         timings_key(case.model, case.exits, bucket=16, slots=5),
+        timings_key(case.model, case.exits, bucket=16, slots=4, runner="kernels for avx2, 1 threads"),
         timings_key(again.model.to(torch.bfloat16), case.exits, bucket=16, slots=4),
     ]
     for name, value in (("_processor", "abacus"), ("_cores", 77), ("version", "0")):
