@@ -14,6 +14,7 @@ from torch import nn
 
 from offramp.mixers.base import Mark, Mixer, State
 from offramp.native.program import Builder, Register
+from offramp.native.structures import NotLowered as NotLowered
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,6 @@ class Kernels:
     run: Callable[[Builder, Register], Register]
     advance: Callable[[Builder, Register], object]
     mixing: Mixing | None = None
-
-
-class NotLowered(Exception):
-    """There are no kernels for a module. The text says for which, and why."""
 
 
 def _none(module: object, *_: object) -> Any:

@@ -15,6 +15,10 @@ F32, BF16, I8, I4 = range(4)
 FORMATS = {torch.float32: F32, torch.bfloat16: BF16}
 
 
+class NotLowered(Exception):
+    """There are no kernels for a module or a weight. The text says for which, and why."""
+
+
 class Matrix(Structure):
     """Weights row by row, one row an output: `[rows, columns]`."""
 
@@ -55,8 +59,10 @@ def pointer(tensor: Tensor | None) -> int | None:
 
 
 def matrix(weight: Tensor) -> Matrix:
-    """A float32 or bfloat16 matrix `[rows, columns]` where it lies."""
-    assert weight.stride(1) == 1 and weight.dtype in FORMATS, "rows in one piece"
+    """A float32 or bfloat16 matrix `[rows, columns]` where it lies. Raises NotLowered for rows in pieces (a transposed
+    view), as a copy would not follow its weight."""
+    if weight.stride(1) != 1 or weight.dtype not in FORMATS:
+        raise NotLowered("a weight whose rows do not lie in one piece has no kernels")
     rows, columns = weight.shape
     return Matrix(weight.data_ptr(), None, rows, columns, weight.stride(0), FORMATS[weight.dtype])
 

@@ -102,6 +102,9 @@ def test_what_has_no_kernels_says_so() -> None:
             return 2 * super().forward(input)
 
     setup = tiny("llama", "linear", "none", seed=3)
+    head = setup.model.head.weight
+    setup.model.head.weight = nn.Parameter(head.detach().T.contiguous().T)
+    assert why_not_lowered(setup.model) == "a weight whose rows do not lie in one piece has no kernels"
     setup.model.head = Twice(32, 37)
     assert why_not_lowered(setup.model) == "Twice has no kernels"
     assert why_not_lowered(tiny("llama", "linear", "none", seed=3).model.double()) == (

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from schedules import SLOTS, library
+from kernel_schedules import SLOTS, library
 from torch import Tensor
 
 from offramp.native.program import Marks, Program

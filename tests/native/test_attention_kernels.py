@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from schedules import (
+from kernel_schedules import (
     SLOTS,
     assert_nan_stays_in_its_row,
     assert_same_on_every_schedule,

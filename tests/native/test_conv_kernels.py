@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from schedules import (
+from kernel_schedules import (
     MOST,
     SLOTS,
     assert_nan_stays_in_its_row,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from schedules import each_isa, library
+from kernel_schedules import each_isa, library
 from torch import Tensor
 
 from offramp.native.emit.columns import columns

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurrent_rig import RecurrentRig, assert_advance_leaves_the_same_bits
-from schedules import (
+from kernel_schedules import (
     MOST,
     SLOTS,
     assert_nan_stays_in_its_row,
@@ -20,6 +19,7 @@ from schedules import (
     random_inputs,
     rounds,
 )
+from recurrent_rig import RecurrentRig, assert_advance_leaves_the_same_bits
 from torch import Tensor
 
 from offramp.native.emit import scan

@@ -6,8 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from recurrent_rig import RecurrentRig, assert_advance_leaves_the_same_bits
-from schedules import (
+from kernel_schedules import (
     MOST,
     SLOTS,
     assert_nan_stays_in_its_row,
@@ -16,6 +15,7 @@ from schedules import (
     random_inputs,
     rounds,
 )
+from recurrent_rig import RecurrentRig, assert_advance_leaves_the_same_bits
 from torch import Tensor
 
 from offramp.mixers.mamba2 import Mamba2, Mamba2State
