@@ -63,7 +63,7 @@ def save_certificate(certificate: Certificate, exits: Path, replace: bool = Fals
             file.unlink()
     path = exits / CERTIFICATES / certificate.file_name
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, json.dumps(certificate.to_json(), indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(certificate.to_json(), separators=(",", ":"), allow_nan=False) + "\n")
     return path
 
 
