@@ -6,14 +6,16 @@ Shapes: R rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from offramp.engine.frontier import Frontier, Pass
 from offramp.engine.reply import Choice
+from offramp.engine.ring import pick
 from offramp.engine.row import Row
-from offramp.engine.sampler import are_sound, choose_each
+from offramp.engine.sampler import Place, are_sound, choose_each
 from offramp.policies.base import Signal
 
 
@@ -38,12 +40,9 @@ def consider(
         and (i in free or row.memory or not row.policy.needs_logits)
     ]
     wishes = [i for group in alike(asked, lambda i: id(rows[i].policy)) for i in exit.ask(group, free)]
-    leaving = exit.look(sorted(wishes))
-    frontier.unpeek(s, [rows[i].slot for i in exit.seen if i not in leaving])
-    return {
-        i: Choice(said.token, said.logprob, said.best, s, gates[i], rows[i].memory)
-        for i, said in zip(leaving, exit.choose(leaving), strict=True)
-    }
+    said = exit.choose(sorted(wishes))
+    frontier.unpeek(s, [rows[i].slot for i in exit.seen if i not in said])
+    return {i: replace(choice, exit=s, gate=gates[i], memory=rows[i].memory) for i, choice in said.items()}
 
 
 class _Exit:
@@ -54,18 +53,14 @@ class _Exit:
         self.frontier, self.s, self.rows, self.passed = frontier, s, rows, passed
         self.seen: dict[int, Tensor] = {}
 
-    def look(self, wanted: list[int]) -> list[int]:
-        """Ask the bridge for these rows' logits, where that has not been done; the rows for which they are sound."""
+    def look(self, wanted: Sequence[int]) -> Tensor:
+        """The bridge's logits of these rows; it is asked for those that it has not been asked for."""
         new = [i for i in wanted if i not in self.seen]
         if new:
             assert self.passed.bridged_RD is not None
             slots = [self.rows[i].slot for i in new]
-            logits_RV = self.frontier.peek(self.s, self.passed.bridged_RD[new], slots)
+            logits_RV = self.frontier.peek(self.s, pick(self.passed.bridged_RD, new), slots)
             self.seen.update(zip(new, logits_RV, strict=True))
-        fine = are_sound(self._logits(wanted)) if wanted else []
-        return [i for i, is_fine in zip(wanted, fine, strict=True) if is_fine]
-
-    def _logits(self, wanted: list[int]) -> Tensor:
         return torch.stack([self.seen[i] for i in wanted])
 
     def ask(self, group: list[int], free: set[int]) -> list[int]:
@@ -74,8 +69,11 @@ class _Exit:
         The policy is asked, and remembers, also where it is overruled.
         """
         policy, passed = self.rows[group[0]].policy, self.passed
+        logits_RV = None
         if policy.needs_logits:
-            group = self.look(group)
+            sound = [i for i, fine in enumerate(are_sound(self.look(group))) if fine]
+            group = [group[i] for i in sound]
+            logits_RV = self.look(group) if group else None
         if not group:
             return []
         assert passed.gate_R is not None
@@ -85,13 +83,13 @@ class _Exit:
             exit=self.s,
             depth=self.frontier.depth(self.s),
             blocks=self.frontier.depth(None),
-            gate_R=passed.gate_R[group],
-            entering_RD=passed.entering_RD[group],
-            leaving_RD=passed.leaving_RD[group],
+            gate_R=pick(passed.gate_R, group),
+            entering_RD=pick(passed.entering_RD, group),
+            leaving_RD=pick(passed.leaving_RD, group),
             index=[len(row.tokens) - len(row.request.prompt) for row in rows],
             max_tokens=[row.request.most for row in rows],
             may_leave=may,
-            logits_RV=self._logits(group) if policy.needs_logits else None,
+            logits_RV=logits_RV,
         )
         wants_R, memories = policy(signal, [row.memory for row in rows])
         wants = wants_R.tolist()
@@ -101,16 +99,14 @@ class _Exit:
                 row.odds.asked(wish)
         return [i for i, wish, allowed in zip(group, wants, may, strict=True) if wish and allowed]
 
-    def choose(self, leaving: list[int]) -> list[Choice]:
-        if not leaving:
-            return []
-        rows = [self.rows[i] for i in leaving]
-        return choose_each(
-            self._logits(leaving),
-            [row.tokens for row in rows],
-            [row.request.sampling for row in rows],
-            [row.forced() for row in rows],
-        )
+    def choose(self, wishing: Sequence[int]) -> dict[int, Choice]:
+        """What rows that want to leave say, by their numbers; those whose logits are no numbers say nothing."""
+        if not wishing:
+            return {}
+        rows = [self.rows[i] for i in wishing]
+        places = [Place(row.tokens, row.request.sampling, row.forced()) for row in rows]
+        said = zip(wishing, choose_each(self.look(wishing), places), strict=True)
+        return {i: choice for i, choice in said if choice is not None}
 
 
 def alike(numbers: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:

@@ -18,15 +18,17 @@ from offramp.engine.consider import alike, consider
 from offramp.engine.frontier import Frontier
 from offramp.engine.judge import conclude
 from offramp.engine.reply import TokenEvent
+from offramp.engine.ring import pick
 from offramp.engine.row import Row
 from offramp.mixers.base import CELL
 
 
 def prefill(frontier: Frontier, row: Row) -> Tensor:
-    """The next prompt cell at full depth; the logits `[V]` after it."""
+    """The next prompt cell at full depth; after the prompt's last the logits `[V]`."""
     start = row.prefilled
     row.prefilled = min(start + CELL, len(row.request.prompt))
-    return frontier.prefill(row.slot, row.request.prompt[start : row.prefilled])
+    cell = row.request.prompt[start : row.prefilled]
+    return frontier.prefill(row.slot, cell, more=not row.prompted)
 
 
 def shallow(frontier: Frontier, rows: Sequence[Row], drafting: bool) -> list[TokenEvent]:
@@ -63,6 +65,6 @@ def _segment(
     choices = consider(frontier, s, rows, passed, drafting)
     for leaving in alike(choices, key=lambda i: rows[i].request.propagation):
         slots = [rows[i].slot for i in leaving]
-        frontier.leave(s, passed.leaving_RD[leaving], slots, rows[leaving[0]].propagation)
+        frontier.leave(s, pick(passed.leaving_RD, leaving), slots, rows[leaving[0]].propagation)
     events = [event for i, choice in choices.items() for event in rows[i].leave(choice, frontier.depth(s))]
     return [row for i, row in enumerate(rows) if i not in choices], events

@@ -266,7 +266,7 @@ class Engine:
             consumed = self.frontier.segments[0].frontier(row.slot)
             fed = len(row.tokens) - (not row.stays)  # the newest token is in where it stays
             assert consumed == (fed if row.prompted else row.prefilled)
-            owed = [segment.waiting[row.slot] for segment in self.frontier.segments[1:]]
+            owed = [segment.ring.waiting[row.slot] for segment in self.frontier.segments[1:]]
             assert bool(sum(owed)) == bool(row.stays or row.drafts or (row.propagation.waits and row.run))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from offramp.engine.reply import Stats
+from offramp.engine.ring import Ring, newest
 from offramp.engine.runner import Runner
 from offramp.engine.segment import Segment
 from offramp.exits.base import Exit
@@ -31,16 +32,24 @@ Saved = list[dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Pass:
-    """What the rows' chunks leave behind at the end of a segment: hidden states `[N, D]`, packed, row i's n[i] after
-    those of row i - 1; and of each row's newest token what entered and left, the gate's value and the bridge's
-    hidden state."""
+    """What the rows' chunks leave behind at the end of a segment: what entered and left it `[N, D]`, packed, row i's
+    n[i] after those of row i - 1; and of each row's newest token the gate's value and the bridge's hidden state."""
 
     n: Sequence[int]
+    entering_ND: Tensor
     hidden_ND: Tensor
-    entering_RD: Tensor
-    leaving_RD: Tensor
     gate_R: Tensor | None = None
     bridged_RD: Tensor | None = None
+
+    @property
+    def entering_RD(self) -> Tensor:
+        """What entered of each row's newest token."""
+        return newest(self.entering_ND, self.n)
+
+    @property
+    def leaving_RD(self) -> Tensor:
+        """What left of each row's newest token."""
+        return newest(self.hidden_ND, self.n)
 
 
 class Frontier:
@@ -51,6 +60,7 @@ class Frontier:
         self._head = runner.logits(model)
         self.device = next(model.parameters()).device
         self.segments = self._cut(slots, max_len)
+        self._stacks = [self._stack(s) for s in range(len(self.exits))]
         self.stats = [Stats() for _ in range(slots)]
 
     def _cut(self, slots: int, max_len: int) -> list[Segment]:
@@ -65,8 +75,10 @@ class Frontier:
                 blocks=[part(cast(Block, self.model.blocks[i])) for i in range(start, stop)],
                 exit=exit,
                 ends=self.runner.ends(exit, slots, max_len) if exit else [],
-                ring=embedded_11D.new_zeros(
-                    slots, RUN_LIMIT, embedded_11D.shape[-1], dtype=self.runner.stream(embedded_11D)
+                ring=Ring(
+                    embedded_11D.new_zeros(
+                        slots, RUN_LIMIT, embedded_11D.shape[-1], dtype=self.runner.stream(embedded_11D)
+                    )
                 ),
             )
             for start, stop, exit in zip(bounds, bounds[1:], [*self.exits, None], strict=False)
@@ -100,21 +112,25 @@ class Frontier:
     def reset(self, slot: int) -> Stats:
         """The slot begins a new sequence; what its work will be is counted in the Stats returned."""
         for segment in self.segments:
-            segment.waiting[slot] = 0
+            segment.ring.waiting[slot] = 0
         for part in self.parts.values():
             part.reset(slot)
         stats = self.stats[slot] = Stats(work={name: part.work[slot] for name, part in self.parts.items()})
         return stats
 
-    def prefill(self, slot: int, cell: Sequence[int]) -> Tensor:
-        """Run a prompt cell at full depth, past the rings and final at once; its last token's logits `[V]`."""
+    def prefill(self, slot: int, cell: Sequence[int], more: bool = False) -> Tensor:
+        """Run a prompt cell at full depth, past the rings and final at once; its last token's logits `[V]`, which
+        alone needs what comes out of the last block. more: cells follow, and nobody asks for this one's (`[0]`)."""
         x_1TD = self.model.embed(torch.tensor([cell], device=self.device))
         for segment in self.segments:
             for block in segment.blocks:
-                x_1TD = block.prefill(x_1TD, [slot])
+                if block is not self.last_block:
+                    x_1TD = block.prefill(x_1TD, [slot])
             for listener in segment.listeners:
                 listener.prefill(x_1TD, [slot])
-        return self.logits(x_1TD[0, -1:])[0]
+        last = cast(Block, self.last_block.module)
+        out_1LD = last.prefill_last(x_1TD, self.last_block.state, [slot], last=0 if more else 1)
+        return out_1LD.new_empty(0) if more else self.logits(out_1LD[0])[0]
 
     def snapshot(self, slot: int, since: int = 0) -> Saved:
         """A copy of what the slot remembers, entries from number `since` on. Needs nothing provisional or pending."""
@@ -128,18 +144,7 @@ class Frontier:
     def feed(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """Put each row's newest token into the first ring."""
         x_RD = self.model.embed(torch.tensor(tokens, device=self.device))
-        self._wait(self.segments[0], x_RD, rows, [1] * len(rows))
-
-    def _wait(self, segment: Segment, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        segment.ring.flatten(0, 1)[self._places(segment, rows, n)] = x_ND.to(segment.ring.dtype)
-        for slot, count in zip(rows, n, strict=True):
-            segment.waiting[slot] += count
-
-    def _places(self, segment: Segment, rows: Sequence[int], n: Sequence[int]) -> Tensor:
-        """Where the rows' next n[i] tokens go in the ring, slots and places flattened."""
-        firsts = [slot * RUN_LIMIT + segment.waiting[slot] for slot in rows]
-        places = [first + t for first, count in zip(firsts, n, strict=True) for t in range(count)]
-        return torch.tensor(places, device=self.device)
+        self.segments[0].ring.put(x_RD, rows, [1] * len(rows))
 
     # ---- the primitive
 
@@ -149,10 +154,7 @@ class Frontier:
         rows: slots, ascending, each of which is owed something.
         """
         segment = self.segments[s]
-        n = [segment.waiting[slot] for slot in rows]
-        for slot in rows:
-            segment.waiting[slot] = 0
-        entering_ND = segment.ring.flatten(0, 1)[self._places(segment, rows, n)]
+        entering_ND, n = segment.ring.take(rows)
         if segment.exit is None:
             self.last_block.rollback(rows)  # a last_block bridge's tail: the real entries come now
         calls = self._calls(entering_ND, rows, n)
@@ -160,13 +162,11 @@ class Frontier:
         hidden_ND, gate_N, bridged_ND = (_packed(parts) for parts in zip(*through, strict=True))
         for slot, count in zip(rows, n, strict=True):
             self._count(slot, blocks=len(segment.blocks), tokens=count)
-        newest_R = torch.tensor(n, device=self.device).cumsum(0) - 1
-        entering_RD, leaving_RD = entering_ND[newest_R], hidden_ND[newest_R]
         if segment.exit is None:
-            return Pass(n, hidden_ND, entering_RD, leaving_RD)
-        self._wait(self.segments[s + 1], hidden_ND, rows, n)
-        gate_R = rowwise(torch.sigmoid, gate_N[newest_R, None].float())[:, 0]
-        return Pass(n, hidden_ND, entering_RD, leaving_RD, gate_R, bridged_ND[newest_R])
+            return Pass(n, entering_ND, hidden_ND)
+        self.segments[s + 1].ring.put(hidden_ND, rows, n)
+        gate_R = rowwise(torch.sigmoid, newest(gate_N, n)[:, None].float())[:, 0]
+        return Pass(n, entering_ND, hidden_ND, gate_R, newest(bridged_ND, n))
 
     def _calls(
         self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]
@@ -209,21 +209,19 @@ class Frontier:
         """The rows' newest tokens leave at exit s: they wait, or the deeper segments are settled at once."""
         if propagation.waits:
             return
-        stack = self._stack(s)
         for call in self._calls(leaving_RD, rows, [1] * len(rows)):
-            propagation.after_exit(stack, *call)
+            propagation.after_exit(self._stacks[s], *call)
         for segment in self.segments[s + 1 :]:
-            for part in segment.parts:
-                part.commit(rows, [part.state.provisional[slot] for slot in rows])
+            segment.commit_all(rows)
             for slot in rows:
-                segment.waiting[slot] = 0
+                segment.ring.waiting[slot] = 0
 
     def _stack(self, s: int) -> Stack:
         shallower = tuple(part for segment in self.segments[: s + 1] for part in segment.blocks)
         deeper = tuple(part for segment in self.segments[s + 1 :] for part in segment.blocks)
         listeners = tuple(part for segment in self.segments[s + 1 :] for part in segment.listeners)
         borrowed = self.exits[s].bridge.borrows_last_block
-        return Stack(shallower, deeper[:-1] if borrowed else deeper, listeners)
+        return self.runner.stack(shallower, deeper[:-1] if borrowed else deeper, listeners)
 
     # ---- what becomes of provisional tokens
 
@@ -243,7 +241,7 @@ class Frontier:
         """Frontiers fall with depth, a ring holds exactly the difference to the segment before it, and a slot that
         has taken in nothing remembers nothing."""
         fronts = [segment.frontier(slot) for segment in self.segments]
-        owed = [segment.waiting[slot] for segment in self.segments[1:]]
+        owed = [segment.ring.waiting[slot] for segment in self.segments[1:]]
         assert owed == [shallow - deep for shallow, deep in pairwise(fronts)], (fronts, owed)
         assert all(0 <= count <= RUN_LIMIT for count in owed), owed
         for segment in self.segments:

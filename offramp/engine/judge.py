@@ -12,32 +12,32 @@ from torch import Tensor
 
 from offramp.engine.frontier import Frontier, Pass
 from offramp.engine.reply import Choice, TokenEvent
+from offramp.engine.ring import pick
 from offramp.engine.row import Row
-from offramp.engine.sampler import are_sound, choose_each
+from offramp.engine.sampler import Place, choose_each
 
 
 @dataclass(frozen=True)
-class Place:
-    """A position at which the last segment chooses for a row: the tokens before it, and the token if it is forced."""
+class Asked:
+    """A position at which the last segment chooses for a row."""
 
     row: Row
-    before: Sequence[int]
-    forced: int | None
+    place: Place
 
 
 def conclude(frontier: Frontier, rows: Sequence[Row], passed: Pass) -> list[TokenEvent]:
     """The last segment chooses: at every pending position of rows that are judged, with the same noise as the drafts
     had; for the newest token alone of the others."""
-    places: list[Place] = []
+    asked: list[Asked] = []
     picked: list[int] = []
     stop = 0
     for row, n in zip(rows, passed.n, strict=True):
         row.arrive()
         stop += n
-        mine = _places(row, n if row.propagation.judged else 1)
-        places += mine
+        mine = _asked(row, n if row.propagation.judged else 1)
+        asked += mine
         picked += range(stop - len(mine), stop)
-    said = choose_at(places, frontier.logits(passed.hidden_ND[picked]))
+    said = choose_at(asked, frontier.logits(pick(passed.hidden_ND, picked)))
     events, kept = [], []
     for row, n in zip(rows, passed.n, strict=True):
         if row.propagation.judged:
@@ -50,37 +50,28 @@ def conclude(frontier: Frontier, rows: Sequence[Row], passed: Pass) -> list[Toke
     return events
 
 
-def _places(row: Row, count: int) -> list[Place]:
+def _asked(row: Row, count: int) -> list[Asked]:
     """The row's last `count` positions; each takes it that the drafts before it are right."""
     end, drafts = len(row.tokens), len(row.drafts)
     firsts = range(end - drafts, end - drafts + count)
-    return [Place(row, row.tokens[:t], row.forced(t - end)) for t in firsts]
+    sampling = row.request.sampling
+    return [Asked(row, Place(row.tokens[:t], sampling, row.forced(t - end))) for t in firsts]
 
 
 def speak(frontier: Frontier, row: Row, logits_V: Tensor) -> list[TokenEvent]:
     """The prompt's own pass gives the first token."""
-    said = choose_at(_places(row, 1), logits_V[None])
+    said = choose_at(_asked(row, 1), logits_V[None])
     return [_final(frontier, row, said[row.id][0])]
 
 
-def choose_at(places: Sequence[Place], logits_NV: Tensor) -> dict[int, list[Choice | None]]:
+def choose_at(asked: Sequence[Asked], logits_NV: Tensor) -> dict[int, list[Choice | None]]:
     """What is chosen at each place, by row; None from the row's first place on whose logits are no numbers."""
-    sound = are_sound(logits_NV)
-    for i in range(1, len(places)):
-        sound[i] &= sound[i - 1] or places[i].row is not places[i - 1].row
-    kept = [i for i, is_sound in enumerate(sound) if is_sound]
-    chosen = choose_each(
-        logits_NV if len(kept) == len(places) else logits_NV[kept],
-        [places[i].before for i in kept],
-        [places[i].row.request.sampling for i in kept],
-        [places[i].forced for i in kept],
-    )
-    found: dict[int, Choice] = dict(zip(kept, chosen, strict=True))
     said: dict[int, list[Choice | None]] = {}
-    for i, place in enumerate(places):
-        said.setdefault(place.row.id, []).append(found.get(i))
-        place.row.stats.head_rows += 1
-        place.row.stats.head_passes += len(said[place.row.id]) == 1
+    for each, choice in zip(asked, choose_each(logits_NV, [each.place for each in asked]), strict=True):
+        mine = said.setdefault(each.row.id, [])
+        mine.append(None if mine and mine[-1] is None else choice)
+        each.row.stats.head_rows += 1
+        each.row.stats.head_passes += len(mine) == 1
     return said
 
 

@@ -27,7 +27,8 @@ def measured(frontier: Frontier, progress: Callable[[str], None] | None = None) 
     if timings is None:
         if progress is not None:
             progress("measuring what passes cost on this machine (once; kept for the next time)")
-        timings = _measure(frontier, slots)
+        with frontier.runner.decoding():
+            timings = _measure(frontier, slots)
         save_timings(key, timings)
     return Measured(timings, MOST)
 
@@ -60,7 +61,7 @@ def _deep(frontier: Frontier, tokens: int, slots: int) -> None:
     """So many tokens, of as many rows as there may be, through all deeper segments and the head."""
     rows = range(min(tokens, slots))
     for i in rows:
-        frontier.segments[1].waiting[i] = tokens // len(rows) + (i < tokens % len(rows))
+        frontier.segments[1].ring.waiting[i] = tokens // len(rows) + (i < tokens % len(rows))
     for s in range(1, len(frontier.segments)):
         passed = frontier.run(s, rows)
     frontier.logits(passed.hidden_ND)
@@ -69,7 +70,7 @@ def _deep(frontier: Frontier, tokens: int, slots: int) -> None:
 
 def _draft(frontier: Frontier, rows: Sequence[int]) -> None:
     """The first exit's bridge, and the head, for a token of each row."""
-    ring_STD = frontier.segments[0].ring
+    ring_STD = frontier.segments[0].ring.memory
     frontier.peek(0, ring_STD.new_zeros(len(rows), ring_STD.shape[-1]), rows)
     frontier.unpeek(0, rows)
 
@@ -79,4 +80,4 @@ def _forget(frontier: Frontier, rows: Sequence[int]) -> None:
     for s, segment in enumerate(frontier.segments):
         frontier.commit(s, rows, [0] * len(rows))
         for slot in rows:
-            segment.waiting[slot] = 0
+            segment.ring.waiting[slot] = 0

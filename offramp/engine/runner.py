@@ -5,7 +5,8 @@ Shapes: N tokens of all rows in this call, packed, S slots, D width, V vocabular
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -13,17 +14,18 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from offramp.engine.ring import Ring
 from offramp.engine.segment import Segment
 from offramp.engine.tier import FAST, Tier, self_test
 from offramp.errors import UsageError
 from offramp.exits.base import Exit
-from offramp.lowering.chain import Chain, NativePart
+from offramp.lowering.chain import Chain, NativePart, NativeStack
 from offramp.lowering.exits import leave
 from offramp.lowering.model import Lowering, find_lowering
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Model
 from offramp.native.program import Builder, Register
-from offramp.propagation.base import Part, Stateful
+from offramp.propagation.base import Part, Stack, Stateful
 
 Logits = Callable[[Tensor], Tensor]
 """Of hidden states `[N, D]` at any depth `[N, V]`."""
@@ -47,15 +49,21 @@ class Runner:
         """An exit's gate and bridge."""
         return [Runner.part(self, module, slots, max_len) for module in (exit.gate, exit.bridge)]
 
-    def segment(
-        self, blocks: Sequence[Part], exit: Exit | None, ends: Sequence[Part], ring: Tensor
-    ) -> Segment:
+    def segment(self, blocks: Sequence[Part], exit: Exit | None, ends: Sequence[Part], ring: Ring) -> Segment:
         """ends: gate and bridge of the exit, if there is one."""
         gate, bridge = ends or (None, None)
-        return Segment(tuple(blocks), exit, gate, bridge, ring, [0] * len(ring))
+        return Segment(tuple(blocks), exit, gate, bridge, ring)
+
+    def stack(self, shallower: Sequence[Part], deeper: Sequence[Part], listeners: Sequence[Part]) -> Stack:
+        """What lies around an exit."""
+        return Stack(tuple(shallower), tuple(deeper), tuple(listeners))
 
     def logits(self, model: Model) -> Logits:
         return model.logits
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Around everything but prompts."""
+        return nullcontext()
 
     def stream(self, embedded: Tensor) -> torch.dtype:
         """The number format of hidden states between segments."""
@@ -84,14 +92,19 @@ class NativeRunner(Runner):
             return super().ends(exit, slots, max_len)
         return [self.lowering.part(module, slots, max_len) for module in (exit.gate, exit.bridge)]
 
-    def segment(
-        self, blocks: Sequence[Part], exit: Exit | None, ends: Sequence[Part], ring: Tensor
-    ) -> Segment:
+    def segment(self, blocks: Sequence[Part], exit: Exit | None, ends: Sequence[Part], ring: Ring) -> Segment:
         gate, bridge = ends or (None, None)
-        return NativeSegment(tuple(blocks), exit, gate, bridge, ring, [0] * len(ring))
+        return NativeSegment(tuple(blocks), exit, gate, bridge, ring)
+
+    def stack(self, shallower: Sequence[Part], deeper: Sequence[Part], listeners: Sequence[Part]) -> Stack:
+        return NativeStack(tuple(shallower), tuple(deeper), tuple(listeners))
 
     def logits(self, model: Model) -> Logits:
         return self.lowering.head(model)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """PyTorch uses one thread: those it would use go on spinning behind each call, on the kernels' cores."""
+        return _one_thread()
 
     def stream(self, embedded: Tensor) -> torch.dtype:
         return torch.float32
@@ -141,6 +154,16 @@ class NativeSegment(Segment):
             return [x]
         assert isinstance(self.bridge, NativePart)
         return [x, *leave(self.exit, self.gate.kernels, self.bridge.kernels, to, x)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_runner(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Runner:

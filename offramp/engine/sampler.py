@@ -17,82 +17,95 @@ from torch import Tensor
 
 from offramp.engine.reply import Choice
 from offramp.engine.request import Sampling
-from offramp.ops.rowwise import rowwise
-
-TOGETHER = 1 << 16
-"""Numbers in a table of logits: as many rows as fill it are chosen for at once. It stays in a core's cache."""
-
-_MASK = (1 << 64) - 1
+from offramp.ops.best import Said, say_each
+from offramp.ops.gumbel import gumbel, noise_key
 
 
 @dataclass(frozen=True)
-class _Place:
-    """What one row of logits is for: the token after `before`, sampled so, or forced."""
+class Place:
+    """What one row of logits is for: the token after `before`, sampled so, or forced.
+
+    A forced token is given; the choice then says what it would have been (`best`).
+    """
 
     before: Sequence[int]
     sampling: Sampling
-    forced: int | None
+    forced: int | None = None
+
+    @property
+    def key(self) -> int:
+        """Of the noise there."""
+        return noise_key(self.sampling.seed, len(self.before))
 
 
 def choose(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Choice:
     """The token at position len(before), given exactly the tokens before it: `choose_each` for one row."""
-    return choose_each(logits_V[None], [before], [sampling])[0]
+    [choice] = choose_each(logits_V[None], [Place(before, sampling)])
+    assert choice is not None, "these logits are no numbers"
+    return choice
 
 
-def choose_each(
-    logits_RV: Tensor,
-    befores: Sequence[Sequence[int]],
-    samplings: Sequence[Sampling],
-    forced: Sequence[int | None] | None = None,
-) -> list[Choice]:
+def choose_each(logits_RV: Tensor, places: Sequence[Place]) -> list[Choice | None]:
     """For each row, the token at position len(before), given exactly the tokens before it.
 
-    forced: tokens that are given where not None; the choice then says what it would have been (`best`).
-    The logprob is after processor, penalties and temperature, before the filters. Ties go to the lowest id.
+    None where the logits are no numbers: one is NaN, or the largest is not finite. The logprob is after processor,
+    penalties and temperature, before the filters. Ties go to the lowest id.
     """
-    assert len(logits_RV) == len(befores)
-    given = [None] * len(befores) if forced is None else forced
-    places = [_Place(*place) for place in zip(befores, samplings, given, strict=True)]
-    few = max(1, TOGETHER // logits_RV.shape[1])
-    return [
-        choice
-        for start in range(0, len(places), few)
-        for choice in _choose_few(logits_RV[start : start + few], places[start : start + few])
-    ]
+    assert len(logits_RV) == len(places)
+    logits_RV = _processed(logits_RV, places)
+    plain = [i for i, place in enumerate(places) if _is_plain(place.sampling)]
+    mine = [places[i] for i in plain]
+    said: dict[int, Said | None] = dict(zip(plain, _say(logits_RV, plain, mine), strict=True))
+    for i, place in enumerate(places):
+        if i not in said:
+            said[i] = _say_filtered(logits_RV[i], place)
+    return [_choice(said[i], place) for i, place in enumerate(places)]
 
 
-def _choose_few(logits_RV: Tensor, places: Sequence[_Place]) -> list[Choice]:
-    logp_RV = _adjusted(logits_RV, places).log_softmax(-1)
-    best = _scores(logp_RV, places).argmax(-1).tolist()
-    tokens = [b if place.forced is None else place.forced for b, place in zip(best, places, strict=True)]
-    logprobs = logp_RV[range(len(places)), tokens].tolist()
-    return [Choice(*choice) for choice in zip(tokens, logprobs, best, strict=True)]
+def _choice(said: Said | None, place: Place) -> Choice | None:
+    if said is None:
+        return None
+    return Choice(said.best if place.forced is None else place.forced, said.logprob, said.best)
 
 
-def _adjusted(logits_RV: Tensor, places: Sequence[_Place]) -> Tensor:
-    """Logits in float64 after processor, penalties and temperature."""
-    adjusted_RV = logits_RV.to(torch.float64, copy=True)
-    for i, (logits_V, place) in enumerate(zip(logits_RV, places, strict=True)):
-        sampling = place.sampling
-        if sampling.processor is not None:
-            logits_V = sampling.processor(logits_V.clone(), place.before)  # it may work in place
-        if sampling.processor is not None or sampling.repetition_penalty != 1:
-            adjusted_RV[i] = penalise(logits_V.double(), place.before, sampling)
-    heats = [place.sampling.temperature or 1.0 for place in places]
-    if any(heat != 1 for heat in heats):
-        adjusted_RV /= adjusted_RV.new_tensor(heats)[:, None]
-    return adjusted_RV
+def _processed(logits_RV: Tensor, places: Sequence[Place]) -> Tensor:
+    """After the rows' own processors. They may work in place, on a copy, and see no unsound logits' row changed."""
+    asked = {i: place.sampling.processor for i, place in enumerate(places) if place.sampling.processor}
+    if not asked:
+        return logits_RV
+    rows = list(logits_RV)
+    sound = are_sound(logits_RV)
+    for i, processor in asked.items():
+        rows[i] = processor(rows[i].clone(), places[i].before) if sound[i] else rows[i]
+    return torch.stack([row.to(logits_RV.dtype) for row in rows])
 
 
-def _scores(logp_RV: Tensor, places: Sequence[_Place]) -> Tensor:
-    """What is largest for the token to choose: greedy rows as they are, the others filtered and with noise."""
-    sampled = [i for i, place in enumerate(places) if place.sampling.temperature > 0]
-    if not sampled:
-        return logp_RV
-    kept_RV = torch.stack([keep_likely(logp_RV[i], places[i].sampling) for i in sampled])
-    keys = [_key(places[i].sampling.seed, len(places[i].before)) for i in sampled]
-    noise_RV = _gumbel(keys, logp_RV.shape[1], logp_RV.device)
-    return logp_RV.index_copy(0, torch.tensor(sampled, device=logp_RV.device), kept_RV + noise_RV)
+def _is_plain(sampling: Sampling) -> bool:
+    """Whether the choice takes nothing but logits, temperature and noise."""
+    filtered = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0)
+    return not filtered and sampling.repetition_penalty == 1
+
+
+def _say(logits_RV: Tensor, which: Sequence[int], places: Sequence[Place]) -> list[Said | None]:
+    if not places:
+        return []
+    mine_RV = logits_RV if len(which) == len(logits_RV) else logits_RV[which]
+    heats = [place.sampling.temperature for place in places]
+    return say_each(mine_RV, heats, [place.key for place in places], [place.forced for place in places])
+
+
+def _say_filtered(logits_V: Tensor, place: Place) -> Said | None:
+    """In float64: penalties and temperature, then the filters, then noise."""
+    if not are_sound(logits_V[None])[0]:
+        return None
+    sampling, before = place.sampling, place.before
+    adjusted_V = penalise(logits_V.double(), before, sampling) / (sampling.temperature or 1.0)
+    logp_V = scores_V = adjusted_V.log_softmax(-1)
+    if sampling.temperature > 0:
+        noise_V = gumbel(sampling.seed, len(before), len(logp_V), logp_V.device)
+        scores_V = keep_likely(logp_V, sampling) + noise_V
+    best = int(scores_V.argmax())
+    return Said(best, logp_V[best if place.forced is None else place.forced].item())
 
 
 def penalise(logits_V: Tensor, before: Sequence[int], sampling: Sampling) -> Tensor:
@@ -121,46 +134,6 @@ def keep_likely(logp_V: Tensor, sampling: Sampling) -> Tensor:
 
 def _forget(logp_V: Tensor, out_V: Tensor) -> Tensor:
     return logp_V.masked_fill(out_V, -torch.inf)
-
-
-def gumbel(seed: int, position: int, vocab: int, device: torch.device | str = "cpu") -> Tensor:
-    """Standard Gumbel noise `[V]`, float64: a counter-based hash (SplitMix64) of seed, position and token id."""
-    return _gumbel([_key(seed, position)], vocab, device)[0]
-
-
-def _key(seed: int, position: int) -> int:
-    return _mix_int(_mix_int(seed & _MASK) ^ position)
-
-
-def _gumbel(keys: Sequence[int], vocab: int, device: torch.device | str) -> Tensor:
-    ids_V = torch.arange(vocab, dtype=torch.int64, device=device)
-    keys_R1 = torch.tensor([[_signed(key)] for key in keys], device=device)
-    bits_RV = _mix(ids_V * _signed(0x9E3779B97F4A7C15) + keys_R1)
-    uniform_RV = (_shift(bits_RV, 11).double() + 0.5) * 2.0**-53
-    return rowwise(lambda uniform: -(-uniform.log()).log(), uniform_RV)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 tensors; products wrap as they must."""
-    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
-    return x ^ _shift(x, 31)
-
-
-def _mix_int(x: int) -> int:
-    x = (x + 0x9E3779B97F4A7C15) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return x ^ (x >> 31)
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift: torch's is arithmetic."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _signed(x: int) -> int:
-    return x - (1 << 64) if x >= 1 << 63 else x
 
 
 def are_sound(logits_RV: Tensor) -> list[bool]:

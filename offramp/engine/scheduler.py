@@ -43,7 +43,8 @@ class Shallow:
     drafting: bool
 
     def run(self, frontier: Frontier, prompts: Prompts) -> list[TokenEvent]:
-        return shallow(frontier, self.rows, self.drafting)
+        with frontier.runner.decoding():
+            return shallow(frontier, self.rows, self.drafting)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Deep:
     rows: Sequence[Row]
 
     def run(self, frontier: Frontier, prompts: Prompts) -> list[TokenEvent]:
-        return deep(frontier, self.rows)
+        with frontier.runner.decoding():
+            return deep(frontier, self.rows)
 
 
 Turn = Prefill | Shallow | Deep

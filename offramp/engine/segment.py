@@ -10,23 +10,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from offramp.engine.ring import Ring
 from offramp.exits.base import Exit
 from offramp.propagation.base import Part
 
 
 @dataclass(frozen=True)
 class Segment:
-    """exit, gate and bridge: None in the last segment.
-
-    ring `[S, 16, D]` and waiting[slot]: the hidden states still to be taken in, oldest first.
-    """
+    """exit, gate and bridge: None in the last segment. ring: the hidden states still to be taken in."""
 
     blocks: tuple[Part, ...]
     exit: Exit | None
     gate: Part | None
     bridge: Part | None
-    ring: Tensor
-    waiting: list[int]
+    ring: Ring
 
     @property
     def listeners(self) -> tuple[Part, ...]:
@@ -59,3 +56,12 @@ class Segment:
         """The first n[i] provisional tokens of slot rows[i] are final; the others are forgotten."""
         for part in self.parts if rows else ():
             part.commit(rows, n)
+
+    def commit_all(self, rows: Sequence[int]) -> None:
+        """All provisional tokens of these slots are final; of a block that was skipped there may be none."""
+        found = {tuple(part.state.provisional[slot] for slot in rows) for part in self.parts}
+        if len(found) == 1:
+            self.commit(rows, found.pop())
+            return
+        for part in self.parts:
+            part.commit(rows, [part.state.provisional[slot] for slot in rows])

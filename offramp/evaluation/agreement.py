@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from offramp.engine.request import Sampling
-from offramp.engine.sampler import are_sound, choose_each
+from offramp.engine.sampler import Place, choose_each
 from offramp.models.base import Model
 
 TOGETHER = 256
@@ -55,8 +55,5 @@ def _hidden(model: Model, tokens_1T: Tensor) -> Tensor:
 
 
 def _choices(logits_NV: Tensor, befores: Sequence[Sequence[int]], sampling: Sampling) -> list[int]:
-    sound = are_sound(logits_NV)
-    kept = [i for i, is_sound in enumerate(sound) if is_sound]
-    said = choose_each(logits_NV[kept], [befores[i] for i in kept], [sampling] * len(kept))
-    tokens = dict(zip(kept, (choice.token for choice in said), strict=True))
-    return [tokens.get(i, NONE) for i in range(len(sound))]
+    said = choose_each(logits_NV, [Place(before, sampling) for before in befores])
+    return [NONE if choice is None else choice.token for choice in said]

@@ -169,7 +169,8 @@ def _settle(model: Model, after: int, rows: int) -> dict[str, Curve]:
         model, exits, rows, min(MAX_LEN, model.config.context_length), choose_runner("fast", model, exits)
     )
     mixers = [cast(Block, block).mixer for block in model.blocks]
-    alone = _measure(_of_first(frontier), _counts(rows))
+    with frontier.runner.decoding():
+        alone = _measure(_of_first(frontier), _counts(rows))
     found: dict[str, Curve] = {}
     for name in names("offramp.propagation"):
         propagation = find("offramp.propagation", name, Propagation)()
@@ -177,7 +178,10 @@ def _settle(model: Model, after: int, rows: int) -> dict[str, Curve]:
             propagation.check(mixers, (after,))
         except UsageError:
             continue
-        found[name] = FREE if propagation.waits else _beyond(alone, _of_leaving(frontier, rows, propagation))
+        with frontier.runner.decoding():
+            found[name] = (
+                FREE if propagation.waits else _beyond(alone, _of_leaving(frontier, rows, propagation))
+            )
     return found
 
 
@@ -195,7 +199,7 @@ def _of_first(frontier: Frontier) -> Callable[[int], None]:
         frontier.run(0, range(tokens))
         frontier.commit(0, range(tokens), [0] * tokens)
         for slot in range(tokens):
-            frontier.segments[1].waiting[slot] = 0
+            frontier.segments[1].ring.waiting[slot] = 0
 
     return run
 

@@ -17,7 +17,7 @@ from offramp.mixers._recurrent import RecurrentState
 from offramp.mixers.base import RUN_LIMIT, Mark
 from offramp.native.library import Library
 from offramp.native.program import Builder, Program, Register
-from offramp.propagation.base import Part
+from offramp.propagation.base import Part, Stack
 
 MOST_ROOM = 256
 """Tokens that a program has registers for before a call needs more."""
@@ -38,8 +38,7 @@ class NativePart(Part):
         return self._alone.run(x_ND, rows, n)[0]
 
     def advance(self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        self.count("advance", rows, n)
-        self._advance.run(x_ND, rows, n, [self.mixing.claim(rows, n)])
+        self._taken_in.run(x_ND, rows, n)
 
     def commit(self, rows: Sequence[int], n: Sequence[int]) -> None:
         self._alone.commit(rows, n)
@@ -54,11 +53,47 @@ class NativePart(Part):
         return Chain([self], lambda to, x: [self.kernels.run(to, x)])
 
     @cached_property
-    def _advance(self) -> Program:
-        to = Builder(self.library, room=min(MOST_ROOM, self.state.slots))
-        x = to.register(self.width)
-        self.kernels.advance(to, x)
+    def _taken_in(self) -> TakenIn:
+        return TakenIn([self])
+
+
+class TakenIn:
+    """Parts that take in the same hidden states and give nothing out, in one call."""
+
+    def __init__(self, parts: Sequence[NativePart]) -> None:
+        self.parts = tuple(parts)
+
+    def run(self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        """The next n[i] tokens of slot rows[i]; they are provisional."""
+        for part in self.parts:
+            part.count("advance", rows, n)
+        self._program.run(x_ND, rows, n, [part.mixing.claim(rows, n) for part in self.parts])
+
+    @cached_property
+    def _program(self) -> Program:
+        first = self.parts[0]
+        to = Builder(first.library, room=min(MOST_ROOM, first.state.slots))
+        x = to.register(first.width)
+        for part in self.parts:
+            with to.scratch():
+                part.kernels.advance(to, x)
         return to.build(x, [])
+
+
+@dataclass(frozen=True)
+class NativeStack(Stack):
+    """Parts without kernels are advanced by themselves."""
+
+    def advance(self, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        if self._taken_in.parts:
+            self._taken_in.run(h_ND, rows, n)
+        for part in (*self.deeper, *self.listeners):
+            if not isinstance(part, NativePart):
+                part.advance(h_ND, rows, n)
+
+    @cached_property
+    def _taken_in(self) -> TakenIn:
+        return TakenIn([part for part in (*self.deeper, *self.listeners) if isinstance(part, NativePart)])
 
 
 class Chain:

@@ -115,6 +115,11 @@ class Stack:
     deeper: tuple[Part, ...]
     listeners: tuple[Part, ...]
 
+    def advance(self, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
+        """All deeper parts and listeners take in the hidden states and give nothing out; see `Mixer.advance`."""
+        for part in (*self.deeper, *self.listeners):
+            part.advance(h_ND, rows, n)
+
 
 class Propagation(ABC):
     """`waits`: the token stays pending and deeper segments take it later, in a chunk.

@@ -14,5 +14,4 @@ from offramp.propagation.base import Propagation, Stack
 
 class Project(Propagation):
     def after_exit(self, stack: Stack, h_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> None:
-        for part in (*stack.deeper, *stack.listeners):
-            part.advance(h_ND, rows, n)
+        stack.advance(h_ND, rows, n)

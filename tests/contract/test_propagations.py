@@ -75,7 +75,7 @@ def test_a_token_that_left_waits_or_is_settled(name: str, stack: str) -> None:
     seen = len(PROMPT) + 3
     if kind.waits:
         assert [segment.frontier(0) for segment in frontier.segments] == [seen] + [len(PROMPT)] * 3
-        assert frontier.segments[1].waiting[0] == 3
+        assert frontier.segments[1].ring.waiting[0] == 3
     else:
         parts = [part for segment in frontier.segments for part in segment.parts]
         assert {(part.state.position[0], part.state.provisional[0]) for part in parts} == {(seen, 0)}

@@ -123,7 +123,7 @@ def test_nothing_of_a_former_owner_is_seen(
 def _plant(engine: Engine, slot: int) -> None:
     slots = engine.slots
     for segment in engine.frontier.segments:
-        segment.ring[slot] = math.nan
+        segment.ring.memory[slot] = math.nan
         parts = [*segment.parts, *(part for part in (segment.gate, segment.bridge) if part)]
         for memory in (value for part in parts for value in vars(part.state).values()):
             if isinstance(memory, torch.Tensor) and slots in memory.shape[:2]:

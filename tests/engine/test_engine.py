@@ -101,7 +101,7 @@ def test_slots_remember_nothing_of_former_owners(mamba: Tiny) -> None:
     engine = mamba.engine()
     for prompt in [(7, 8, 9), (4,), (7, 8, 9), (4,)]:
         for segment in engine.frontier.segments:
-            segment.ring.fill_(math.nan)
+            segment.ring.memory.fill_(math.nan)
             for part in segment.parts:
                 for value in vars(part.state).values():
                     if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 2:

@@ -111,7 +111,7 @@ def test_defer_drained_equals_one_by_one(setup: Tiny) -> None:
         engine = setup.engine()
         row = _run_until(engine, request, tokens=25)
         for s in range(1, len(engine.frontier.segments)):
-            if engine.frontier.segments[s].waiting[row.slot]:
+            if engine.frontier.segments[s].ring.waiting[row.slot]:
                 engine.frontier.commit(s, [row.slot], engine.frontier.run(s, [row.slot]).n)
         length = engine.frontier.segments[0].frontier(row.slot)
         fed = _teacher_forced(setup, request.prompt, row.tokens[len(request.prompt) : length])
