@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import fmean, median
 
 import torch
-from batching_bounds import Shares, gain_bound, gain_bound_with_heads, lockstep_bound
+from batching_bounds import Shares, gain_bound_with_heads, lockstep_bound
 from batching_prediction import Prediction
 from batching_statistics import Ratio, percentile
 from batching_trial import Trial
 
 from offramp.engine.load import Checkpoint
+from offramp.forecast.bound import gain_bound
 
 FIXED = 3
 """Drafts of the mode that has a fixed number of them."""

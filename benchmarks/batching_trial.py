@@ -7,15 +7,14 @@ not charged for a batch that runs dry at its end. Token ids in, token ids out: n
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, process_time
 
 from batching_reads import WeightReads
 
+from offramp.bench.running import begin, no_collector
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint
 from offramp.engine.reply import TokenEvent
@@ -88,9 +87,9 @@ class Runner:
 
     def run(self, prompts: Prompts, tokens: int) -> Trial:
         """One trial: a row for each prompt, `tokens` of each on average. Raises UsageError if that is too many."""
-        numbers = self._prompted(prompts)
+        numbers = list(begin(self.engine, map(self._request, prompts)))
         self.reads.bytes = 0
-        with _no_collector():
+        with no_collector():
             began, cpu = perf_counter(), process_time()
             said = list(self._decode(len(prompts) * tokens))
             seconds, cpu = said[-1][1] - began, process_time() - cpu
@@ -108,19 +107,6 @@ class Runner:
         for number in numbers:
             self.engine.cancel(number)
         return trial
-
-    def _prompted(self, prompts: Prompts) -> list[int]:
-        """Rows whose prompts have run, and which have said their first token."""
-        engine = self.engine
-        numbers = [engine.add(self._request(prompt)) for prompt in prompts]
-        waiting = set(numbers)
-        while waiting:
-            for event in engine.step():
-                engine.pause(event.request)
-                waiting.remove(event.request)
-        for number in numbers:
-            engine.pause(number, False)
-        return numbers
 
     def _request(self, prompt: tuple[int, ...]) -> Request:
         propagation = self.mode.propagation or "verify"
@@ -149,17 +135,6 @@ def _accepted(events: Sequence[TokenEvent]) -> list[int]:
     """How many drafts each judgement accepted: a judgement ends with the token that the last segment said itself."""
     ends = [i for i, event in enumerate(events) if not event.drafted]
     return [end - before - 1 for before, end in itertools.pairwise([-1, *ends])]
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Python's garbage collector comes before the clock starts, and not again."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def load_beginnings(checkpoint: Checkpoint) -> Prompts:

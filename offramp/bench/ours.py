@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from time import perf_counter
@@ -12,6 +10,7 @@ from time import perf_counter
 from offramp.bench.bound import MOST, Bound, bound, record
 from offramp.bench.contender import Contender, Job, NotRun, Prompt, Turn
 from offramp.bench.lots import Lots
+from offramp.bench.running import begin, no_collector
 from offramp.engine.engine import Engine
 from offramp.engine.load import Checkpoint, load
 from offramp.engine.reply import TokenEvent
@@ -97,28 +96,18 @@ class Ours(Contender):
 
     def run(self, prompts: Sequence[Prompt]) -> Turn:
         engine = self.engine
-        with _no_collector():
+        with no_collector():
             began = perf_counter()
-            numbers = [engine.add(self._request(prompt)) for prompt in prompts]
-            said: dict[int, list[int]] = {number: [] for number in numbers}
-            self._begin(said)
+            events = begin(engine, map(self._request, prompts))
+            said = {number: [_sound(event).token] for number, event in events.items()}
             first = perf_counter()
             decoded = self._decode(said)
             end = perf_counter()
         stats = engine.frontier.stats[0]
-        read = self._weight_bytes(len(said[numbers[0]]) - 1) if len(numbers) == 1 and stats else None
-        for number in numbers:
+        read = self._weight_bytes(decoded) if len(said) == 1 and stats else None
+        for number in said:
             engine.cancel(number)
         return Turn(first - began, decoded, end - first, tuple(map(tuple, said.values())), read)
-
-    def _begin(self, said: dict[int, list[int]]) -> None:
-        """Prompts, and the first token of each; who has it waits for the others."""
-        while not all(said.values()):
-            for event in self.engine.step():
-                said[event.request].append(_sound(event).token)
-                self.engine.pause(event.request)
-        for number in said:
-            self.engine.pause(number, False)
 
     def _decode(self, said: dict[int, list[int]]) -> int:
         """Until so many tokens are said, or a row can say no more."""
@@ -180,14 +169,3 @@ def _below(checkpoint: Checkpoint) -> float:
     assert checkpoint.exits is not None
     sizes = [sum(weight.numel() for weight in block.parameters()) for block in checkpoint.model.blocks]
     return sum(sizes[: checkpoint.exits.after[0]]) / sum(sizes)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Python's garbage collector comes before the clock starts, and not again."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

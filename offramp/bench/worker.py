@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Timer
+from time import monotonic
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ import torch
 from offramp.bench.bandwidth import bandwidth
 from offramp.bench.bound import Bound
 from offramp.bench.contender import Contender, Job, NotRun, Prompt, Turn
+from offramp.bench.limits import Limit, seconds_for
 from offramp.bench.ours import Mode, Ours
 from offramp.errors import OfframpError
 from offramp.registry import find
@@ -36,9 +40,11 @@ class Ready:
 
 class Worker:
     """A contender's process, as the others see it. Every method waits for the answer, and raises NotRun for a
-    contender that cannot do what it is asked, its own failures included."""
+    contender that cannot do what it is asked, its own failures included, or that does not answer in time: then its
+    process is ended."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, limit: Limit = seconds_for) -> None:
+        self._job, self._limit = job, limit
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(job, theirs))
@@ -59,38 +65,57 @@ class Worker:
         """It ends by itself when nobody can ask any more; in the middle of a turn it is not waited for."""
         self._pipe.close()
         self._process.join(PATIENCE)
-        self._process.terminate()
+        self._kill()
         self._process.join()
 
     def _ask(self, what: str, prompts: Sequence[Prompt]) -> Any:
+        seconds, asked = self._limit(what, self._job, prompts), monotonic()
+        alarm = Timer(seconds, self._kill)  # ends the waiting too: nobody else holds the pipe's other end
+        alarm.daemon = True
+        alarm.start()
         try:
             self._pipe.send((what, prompts))
             answer = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            raise NotRun(f"its process ended ({_end(self._process.exitcode)})") from None
+            late = monotonic() - asked >= seconds
+            end = f"its process ended ({_end(self._process.exitcode)})"
+            raise NotRun(f"no answer within {round(seconds, 1):g} s" if late else end) from None
+        finally:
+            alarm.cancel()
         if isinstance(answer, NotRun):
             raise answer
         return answer
+
+    def _kill(self) -> None:
+        """With the processes that it has started. Nothing where it has ended."""
+        if not self._process.is_alive():
+            return
+        assert self._process.pid
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except (AttributeError, ProcessLookupError):  # no groups on this system; it has none of its own yet
+            self._process.kill()
 
 
 def _serve(job: Job, pipe: Connection) -> None:
     """The process: answers until nobody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asks will say so
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # what it starts ends with it
     os.environ["OFFRAMP_THREADS"] = str(job.threads)  # of our kernels
     os.environ["OFFRAMP_CACHE"] = str(job.scratch / "cache")  # drafts are chosen from timings of now
     torch.set_num_threads(job.threads)
     desk: _Desk | None = None
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # the one who asked has gone, perhaps in the middle of an answer
+        while True:
             what, prompts = pipe.recv()
-        except EOFError:
-            return
-        try:
-            desk = desk or _Desk(job)
-            pipe.send(getattr(desk, what)(prompts))
-        except Exception as error:
-            pipe.send(error if isinstance(error, NotRun) else NotRun(_reason(error)))
+            try:
+                desk = desk or _Desk(job)
+                answer = getattr(desk, what)(prompts)
+            except Exception as error:
+                answer = error if isinstance(error, NotRun) else NotRun(_reason(error))
+            pipe.send(answer)
 
 
 class _Desk:

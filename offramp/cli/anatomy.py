@@ -15,6 +15,7 @@ from offramp.errors import ExitsError
 from offramp.exits.exit_set import ExitSet
 from offramp.exits.store import ExitsInfo, load_exits
 from offramp.models.base import Model
+from offramp.models.quantised import left_out, number_format, plain
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class ExitsFound:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A checkpoint in numbers. head_blocks: the vocabulary projection's cost in blocks."""
+    """A checkpoint in numbers. head_blocks: the vocabulary projection's cost in blocks. left_out: of quantised ones,
+    the linear maps that stayed float32."""
 
     folder: str
     family: str
@@ -64,6 +66,7 @@ class Anatomy:
     head_blocks: float
     exits: tuple[ExitsFound, ...]
     leaving: LeavingFound | None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Anatomy:
@@ -78,12 +81,13 @@ class Anatomy:
             vocabulary=config.vocab_size,
             context=config.context_length,
             tied=config.tie_embeddings,
-            dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+            dtype=number_format(model),
             parts=tuple(_parts(model)),
             kinds=block_kinds(model),
             head_blocks=config.vocab_size * config.hidden_size / block,
             exits=tuple(_found(checkpoint.folder, model)),
             leaving=leaving_found(checkpoint.folder, model),
+            left_out=left_out(model),
         )
 
 
@@ -98,7 +102,12 @@ def block_size(model: Model) -> float:
 
 
 def _weights(module: nn.Module) -> list[Tensor]:
-    return list({weight.data_ptr(): weight for weight in module.parameters()}.values())
+    return list({_where(weight): weight for weight in module.parameters()}.values())
+
+
+def _where(weight: Tensor) -> int:
+    """Where its numbers lie."""
+    return next(iter(plain({"": weight}).values())).data_ptr()
 
 
 def _parts(model: Model) -> Iterator[Part]:
@@ -106,10 +115,10 @@ def _parts(model: Model) -> Iterator[Part]:
     seen: set[int] = set()
     whole = size(model)
     for name in ("embed", "blocks", "norm", "head"):
-        own = [weight for weight in _weights(getattr(model, name)) if weight.data_ptr() not in seen]
-        seen.update(weight.data_ptr() for weight in own)
+        own = [weight for weight in _weights(getattr(model, name)) if _where(weight) not in seen]
+        seen.update(map(_where, own))
         count = sum(weight.numel() for weight in own)
-        yield Part(name, count, sum(weight.numel() * weight.element_size() for weight in own), count / whole)
+        yield Part(name, count, sum(weight.nbytes for weight in own), count / whole)
 
 
 def _found(folder: Path, model: Model) -> Iterator[ExitsFound]:

@@ -1,7 +1,7 @@
 """The command `offramp`: finds the verbs, runs one, turns every way to fail into one line and an exit code.
 
-Verbs import torch and all that needs it inside their function. It is the one place of the package where
-imports are late: `offramp --help` reads every verb's docstring, and must answer at once.
+Verbs import torch and all that needs it inside their function: `offramp --help` reads every verb's docstring, and must
+answer at once. Elsewhere imports are late where a library takes long and few commands need it.
 
 `failures.py` has the exit codes.
 """
@@ -17,13 +17,14 @@ from cyclopts import App, Parameter
 
 from offramp import __version__
 from offramp.cli.failures import open_missing_streams, report
+from offramp.cli.signals import hear_endings, ignore_endings
 from offramp.registry import names
 
 VERBS = "offramp.cli.verbs"
 
 
-def build() -> App:
-    """The app with every verb of `verbs/`."""
+def build(argv: Sequence[str]) -> App:
+    """The app with every verb of `verbs/`. Where argv names none all are read: the help shows their first lines."""
     app = App(
         name="offramp",
         help="Early exits for decoder-only Transformers and Mamba language models.",
@@ -32,16 +33,32 @@ def build() -> App:
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    for verb in names(VERBS):
+    verbs = names(VERBS)
+    for verb in verbs:
         app.command(f"{VERBS}.{verb}:{verb}", name=verb)
-        app[verb]  # read it now: the help shows its first line
+    if set(verbs).isdisjoint(argv):
+        for verb in verbs:
+            app[verb]
     return app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code. With --debug (or OFFRAMP_DEBUG) errors are raised instead."""
+    """Run the command line and return its exit code. With --debug (or OFFRAMP_DEBUG) errors are raised instead.
+
+    argv: None is the process's own: then it also ends as `signals` says.
+    """
     open_missing_streams()
-    app = build()
+    if argv is None:
+        hear_endings()
+    ended = _run(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        ignore_endings()
+    return ended if isinstance(ended, int) else report(ended)
+
+
+def _run(argv: Sequence[str]) -> int | BaseException:
+    """The command's exit code, or what it failed with."""
+    app = build(argv)
     app.meta.suppress_keyboard_interrupt = False  # not inherited
     debug = bool(os.environ.get("OFFRAMP_DEBUG"))
 
@@ -65,8 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as error:
-        return report(error)
+        return error
     except Exception as error:
         if debug and not isinstance(error, BrokenPipeError):
             raise
-        return report(error)
+        return error

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token, validators
 
 from offramp.cli.options import Floats, Integers, plugins
-from offramp.errors import UsageError
+from offramp.cli.ranges import within
 
 MOST_ROWS = 64
 
@@ -68,8 +68,7 @@ class Race:
     def check(self) -> None:
         """Raises UsageError for numbers of rows that are none."""
         for rows in self.batch or ():
-            if not 1 <= rows <= MOST_ROWS:
-                raise UsageError(f"--batch takes numbers from 1 to {MOST_ROWS}; got {rows}.")
+            within("batch", rows, 1, MOST_ROWS)
 
 
 @Parameter(name="*", group=Group("Exits", sort_key=10))
@@ -98,5 +97,5 @@ class Exits:
 
     def check(self) -> None:
         """Raises UsageError for a chance that is none."""
-        if self.forced is not None and not 0 <= self.forced <= 1:
-            raise UsageError(f"--forced is {self.forced}; it must be a chance from 0 to 1.")
+        if self.forced is not None:
+            within("forced", self.forced, 0, 1)

@@ -11,6 +11,7 @@ from offramp.engine.load import Checkpoint
 from offramp.engine.request import Request
 from offramp.exits.exit_set import ExitSet
 from offramp.models.fingerprint import fingerprint
+from offramp.models.quantised import plain
 
 
 def settings_digest(checkpoint: Checkpoint, base: Request, **more: object) -> str:
@@ -35,7 +36,7 @@ def settings_digest(checkpoint: Checkpoint, base: Request, **more: object) -> st
 
 def _weights_digest(exits: ExitSet) -> str:
     digest = blake2b()
-    for name, weight in exits.state_dict().items():
+    for name, weight in plain(exits.state_dict()).items():
         digest.update(f"{name} {weight.dtype} {list(weight.shape)} ".encode())
         digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

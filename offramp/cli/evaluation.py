@@ -24,8 +24,11 @@ from offramp.engine.load import Checkpoint
 from offramp.engine.request import Request, Sampling
 from offramp.errors import CheckpointError
 from offramp.evaluation.asking import Answer, Asked, Asking, answers, full_scores
+from offramp.evaluation.cost import Costs, part_costs
+from offramp.evaluation.evaluate import unknown_work
 from offramp.evaluation.setting import FULL
 from offramp.evaluation.tasks.base import task_named
+from offramp.models.base import Model
 from offramp.zoo.bundled import load
 
 
@@ -103,10 +106,11 @@ def _answered(
 ) -> Iterator[Answer]:
     """The answers to all items in their order; those that are not in the store are asked for, and put there."""
     keys = [key_of(one.digest, item, asking.most, asking.stop) for item in items]
+    model, costs = one.engine.model, part_costs(one.engine.model, one.engine.exits)
     missing = [
         item
         for item, key in zip(items, keys, strict=True)
-        if key not in store.known or not fits(store.known[key], item, one.engine)
+        if key not in store.known or not fits(store.known[key], item, model, costs)
     ]
     with eval_bar(one.name, len(items), len(items) - len(missing)) as advance:
         for asked, answer in _asked(one, asking, missing):
@@ -117,13 +121,15 @@ def _answered(
     return (store.known[key] for key in keys)
 
 
-def fits(answer: Answer, asked: Asked, engine: Engine) -> bool:
-    """Whether a stored answer can be one: else somebody wrote it by hand, and it is asked for again."""
+def fits(answer: Answer, asked: Asked, model: Model, costs: Costs) -> bool:
+    """Whether a stored answer can be one: else somebody wrote it by hand, and it is asked for again. costs: of the
+    parts that would answer."""
     given = [len(given) for _, given in asked.pairs]
     if isinstance(answer, tuple):
         return given == [len(scored.logprobs) for scored in answer]
-    known = range(engine.model.config.vocab_size)
-    return given == [0] and all(token in known for token in answer.tokens)
+    known = range(model.config.vocab_size)
+    mine = given == [0] and all(token in known for token in answer.tokens)
+    return mine and not unknown_work(answer, costs)
 
 
 def _asked(one: Contender, asking: Asking, items: list[Asked]) -> Iterator[tuple[Asked, Answer]]:

@@ -77,7 +77,12 @@ def _parts(anatomy: Anatomy) -> Table:
     for name in ("parameters", "size", "share"):
         table.add_column(name, justify="right")
     for part in anatomy.parts:
-        table.add_row(part.name, f"{part.parameters:,}", _size(part.bytes), f"{part.share:.1%}")
+        table.add_row(part.name, f"{part.parameters:,}", size_said(part.bytes), f"{part.share:.1%}")
+    if anatomy.left_out:
+        table.caption = harmless(
+            f"{len(anatomy.left_out)} matrices stayed float32, as their rows are too short to gain: "
+            f"{anatomy.left_out[0]}, ..."
+        )
     return table
 
 
@@ -95,7 +100,9 @@ def _state(kinds: tuple[BlockKind, ...]) -> str:
     """What the engine keeps of one sequence."""
     whole = sum(kind.state_bytes * len(kind.numbers) for kind in kinds)
     grows = any(kind.state_grows for kind in kinds)
-    return f"{_size(whole)} a sequence" + (f" of {kinds[0].tokens:,} tokens" if grows else " of any length")
+    return f"{size_said(whole)} a sequence" + (
+        f" of {kinds[0].tokens:,} tokens" if grows else " of any length"
+    )
 
 
 def _kinds(kinds: tuple[BlockKind, ...]) -> Table:
@@ -105,7 +112,7 @@ def _kinds(kinds: tuple[BlockKind, ...]) -> Table:
     for kind in kinds:
         facts = " · ".join(f"{name} {value}" for name, value in kind.facts.items())
         mlp = f"{kind.mlp_share:.0%}" if kind.mlp_share else "–"
-        state = _size(kind.state_bytes)
+        state = size_said(kind.state_bytes)
         table.add_row(_ranges(kind.numbers), kind.mixer, facts, f"{kind.parameters:,}", mlp, state)
     table.caption = "parameters, the MLP's share of them, what is kept of a sequence: of one block"
     return table
@@ -122,7 +129,7 @@ def _ranges(numbers: tuple[int, ...]) -> str:
     return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def _size(count: float) -> str:
+def size_said(count: float) -> str:
     """Bytes, in the largest unit of which there is at least one."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
@@ -162,8 +169,8 @@ def _leaving(found: LeavingFound, blocks: int) -> Table:
 def _cost(cost: Cost, full: Cost) -> Iterator[str]:
     """Amounts, each with its share of a token's at full depth."""
     for part, whole, shown in (
-        (cost.weight_bytes, full.weight_bytes, _size(cost.weight_bytes)),
-        (cost.state_bytes, full.state_bytes, _size(cost.state_bytes)),
+        (cost.weight_bytes, full.weight_bytes, size_said(cost.weight_bytes)),
+        (cost.state_bytes, full.state_bytes, size_said(cost.state_bytes)),
         (cost.flops, full.flops, _many(cost.flops)),
     ):
         yield shown

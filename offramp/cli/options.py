@@ -67,7 +67,7 @@ Floats = Annotated[tuple[float, ...] | None, Parameter(converter=_numbers(float)
 
 
 Device = Annotated[Literal["cpu", "cuda", "auto"], Parameter(env_var="OFFRAMP_DEVICE")]
-Dtype = Annotated[Literal["f32", "bf16"], Parameter(env_var="OFFRAMP_DTYPE")]
+Dtype = Annotated[Literal["f32", "bf16", "int8", "int4"], Parameter(env_var="OFFRAMP_DTYPE")]
 
 
 @Parameter(name="*", group=Group("Where it runs", sort_key=90))
@@ -80,7 +80,8 @@ class Where:
     device
         auto is cuda where there is one.
     dtype
-        f32, or bf16 to halve the memory.
+        f32; bf16 halves the memory; int8 and int4 quantise the weights, exits' too, on the CPU (what that costs:
+        `offramp inspect --quality`). A folder of quantised weights is taken as it is.
     threads
         On the CPU. [default: OFFRAMP_THREADS; else one for a small model, the cores there are for a larger one, less
         one beside a busy process]
@@ -94,6 +95,14 @@ class Where:
         """Raises UsageError for no count."""
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads is {self.threads}; it must be at least 1.")
+
+    def check_trains(self) -> None:
+        """Raises UsageError for weights that only run."""
+        if self.dtype not in ("f32", "bf16"):
+            raise UsageError(
+                f"--dtype {self.dtype} is for running: train with f32 or bf16; what is trained so runs with "
+                f"{self.dtype} too."
+            )
 
 
 @Parameter(name="*", group=Group("The reply", sort_key=5))

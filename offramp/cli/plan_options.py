@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token
 
 from offramp.cli.options import Floats, Integers, plugins
+from offramp.cli.ranges import within
 from offramp.errors import UsageError
 
 MOST_BATCH, MOST_BATCHES, MOST_AGREEMENTS = 256, 16, 16
@@ -62,13 +63,13 @@ class Look:
 
     def check(self) -> None:
         """Raises UsageError for what cannot be looked at."""
-        _within("prompts", self.prompts, 2, MOST_PROMPTS)
-        _within("prompt-tokens", self.prompt_tokens, 2, MOST_TOKENS)
-        _within("new-tokens", self.new_tokens, 1, MOST_TOKENS)
+        within("prompts", self.prompts, 2, MOST_PROMPTS)
+        within("prompt-tokens", self.prompt_tokens, 2, MOST_TOKENS)
+        within("new-tokens", self.new_tokens, 1, MOST_TOKENS)
         for rows in self.batches or ():
-            _within("batches", rows, 1, MOST_BATCH)
+            within("batches", rows, 1, MOST_BATCH)
         for share in self.agreement or ():
-            _within("agreement", share, 0, 1)
+            within("agreement", share, 0, 1)
         for name, given, most in (
             ("batches", self.batches, MOST_BATCHES),
             ("agreement", self.agreement, MOST_AGREEMENTS),
@@ -99,8 +100,8 @@ class Suppose:
 
     def check(self) -> None:
         """Raises UsageError for shares that are none."""
-        _within("gate-recall", self.gate_recall, 0, 1)
-        _within("gate-precision", self.gate_precision, 0, 1)
+        within("gate-recall", self.gate_recall, 0, 1)
+        within("gate-precision", self.gate_precision, 0, 1)
 
 
 @Parameter(name="*", group=Group("Another machine", sort_key=80))
@@ -138,9 +139,4 @@ class Machine:
             raise UsageError(
                 "a device is described by both --device-bandwidth 3350GB/s and --device-flops 990T."
             )
-        _within("context", self.context, 0, 1 << 20)
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"--{name} is {value}; it must be from {low} to {high:,}.")
+        within("context", self.context, 0, 1 << 20)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from offramp.cli.data_options import Data
 from offramp.cli.options import Where
 from offramp.cli.plan_options import Look, Machine, Suppose
@@ -15,13 +17,13 @@ from offramp.cli.plan_report import Facts, Report, show
 from offramp.cli.threads import use_threads
 from offramp.engine.load import DTYPES
 from offramp.errors import CheckpointError, UsageError
+from offramp.evaluation.bootstrap import Interval
 from offramp.exits.base import ExitConfig
 from offramp.exits.positions import check_positions
 from offramp.forecast.agreement import LENS, Agreement, agreement_by_depth, grid
 from offramp.forecast.clock import Clock
 from offramp.forecast.device import Described, Device
 from offramp.forecast.here import Here
-from offramp.forecast.interval import Share
 from offramp.forecast.parts import Parts, parts_of
 from offramp.forecast.plan import BATCHES, Assumed, forecast
 from offramp.forecast.prices import prices
@@ -30,6 +32,9 @@ from offramp.forecast.setting import Skill
 from offramp.forecast.shapes import shapes_of
 from offramp.forecast.training import training_cost
 from offramp.models.base import Model
+from offramp.models.folder import read_config
+from offramp.models.quantised import number_format
+from offramp.models.quantised_folder import refuse_quantised
 from offramp.text import Text
 from offramp.zoo.bundled import load, resolve
 
@@ -89,12 +94,22 @@ def run(asked: Asked, as_json: bool) -> None:
 
 def _load(asked: Asked) -> tuple[Model, Text | None]:
     """The model with its tokenizer; its shapes alone where no weight is needed."""
-    dtype = DTYPES[asked.where.dtype]
     if not asked.needs_weights:
-        return shapes_of(resolve(asked.model), dtype), None
+        model = shapes_of(resolve(asked.model), _floats(asked.where))
+        refuse_quantised(read_config(Path(resolve(asked.model))), Path(asked.model))
+        return model, None
     checkpoint = load(asked.model, "none", dtype=asked.where.dtype, device=asked.where.device)
     use_threads(checkpoint.model, asked.where.threads)
     return checkpoint.model, checkpoint.text
+
+
+def _floats(where: Where) -> torch.dtype:
+    """Raises UsageError for weights that are quantised: a described device has no kernels for them."""
+    if where.dtype not in DTYPES:
+        raise UsageError(
+            f"--dtype {where.dtype} runs on this machine's CPU: leave the device's figures out, or it."
+        )
+    return DTYPES[where.dtype]
 
 
 def _report(asked: Asked, model: Model, text: Text | None, assumed: Assumed) -> Report:
@@ -122,7 +137,7 @@ def _agreement(
     after = look.exits_at or (grid(blocks) if asked.data else (max(1, blocks // 4),))
     check_positions(after, blocks)
     if asked.data is None:
-        stated = [Share(value, value, value) for value in look.agreement or ()]
+        stated = [Interval(value, value, value) for value in look.agreement or ()]
         return [Agreement(at, LENS, share) for at in after for share in stated], 0, 0
     if text is None:
         raise CheckpointError(f"{asked.model} has no tokenizer.json, so it cannot read {asked.data.data}.")
@@ -158,7 +173,7 @@ def _facts(asked: Asked, model: Model, parts: Parts, prompts: int, tokens: int) 
         config.model_type,
         config.num_blocks,
         sum(weight.numel() for weight in model.parameters()),
-        str(next(model.parameters()).dtype).removeprefix("torch."),
+        number_format(model),
         described if machine.described else "this machine",
         machine.described,
         parts.context,

@@ -13,12 +13,13 @@ from rich.console import Console
 from offramp.cli.shading import legend, painted
 from offramp.engine.engine import fold
 from offramp.engine.reply import Generation, TokenEvent
+from offramp.engine.resident import Resident, resident
 from offramp.evaluation.metrics import accepted_share, blocks_skipped, drafted_share, mean_depth, weight_reads
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What one generation cost. The shares are those of `evaluation.metrics`."""
+    """What one generation cost. The shares are those of `evaluation.metrics`; memory: None where nobody tells."""
 
     tokens: int
     finish: str
@@ -31,6 +32,7 @@ class Summary:
     seconds: float
     tokens_per_second: float
     tier: str
+    memory: Resident | None
 
     @classmethod
     def of(cls, generation: Generation, num_blocks: int, seconds: float, tier: str) -> Summary:
@@ -46,15 +48,17 @@ class Summary:
             seconds=seconds,
             tokens_per_second=len(generation.tokens) / max(seconds, 1e-9),
             tier=tier,
+            memory=resident(),
         )
 
     def line(self) -> str:
         """One line for people."""
         drafts = "" if self.accepted is None else f"drafts accepted {self.accepted:.0%} · "
+        memory = "" if self.memory is None else f" · {self.memory.line()}"
         return (
             f"{self.tokens} tokens ({self.finish}) · mean depth {self.mean_depth:.1f} of {self.num_blocks} · "
             f"drafted {self.drafted:.0%} · {drafts}blocks skipped {self.blocks_skipped:.0%} · "
-            f"weight reads {self.weight_reads:.0%} · {self.tokens_per_second:.1f} tokens/s · {self.tier} tier"
+            f"weight reads {self.weight_reads:.0%} · {self.tokens_per_second:.1f} tokens/s · {self.tier} tier{memory}"
         )
 
 

@@ -40,6 +40,7 @@ from offramp.zoo.twins import TWINS
 
 def run(models: Sequence[str], out: Path, texts: Texts, extent: Extent, where: Where) -> int:
     """The whole study, as far as it is not done. Returns the exit code: failed jobs are no success."""
+    where.check_trains()
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     began, scale, device = time.monotonic(), _scale(extent), device_named(where.device).type
     processes = extent.processes or (usable_cores() if device == "cpu" else 1)

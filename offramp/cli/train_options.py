@@ -54,10 +54,11 @@ class Shape:
         Inner width of the bridge lens. [default: 64]
     bridge_width
         Inner width of the bridge block. [default: 64]
-    bridge_mixer
-        Of the bridge block: mamba, attention. [default: mamba]
     share_trunk
         The bridge block reads what the gate remembers, and remembers nothing itself.
+    draft_vocabulary
+        For verify: drafts are chosen among so many tokens, the commonest of the data, and read no more of the head;
+        every word is still judged by the whole of it. 0: all tokens. [default: 0]
     """
 
     gate: Annotated[
@@ -71,8 +72,11 @@ class Shape:
     size: str | None = None
     bridge_rank: int | None = None
     bridge_width: int | None = None
-    bridge_mixer: str | None = None
+    bridge_mixer: Annotated[
+        str | None, Parameter(help=f"Of the bridge block: {plugins('exits.mixers')}. [default: mamba]")
+    ] = None
     share_trunk: Annotated[bool, Parameter(negative=())] = False
+    draft_vocabulary: int | None = None
 
     def given(self) -> dict[str, Any]:
         """By the names of the fields of `ExitConfig`. Raises UsageError for options that do not go together."""
@@ -88,7 +92,10 @@ class Shape:
             width=self.bridge_width,
             mixer="gate" if self.share_trunk else self.bridge_mixer,
         )
-        fields = _set(gate=self.gate, bridge=self.bridge, after=self.exits_at) | bridge_fields
+        fields = _set(
+            gate=self.gate, bridge=self.bridge, after=self.exits_at, draft_vocabulary=self.draft_vocabulary
+        )
+        fields |= bridge_fields
         # 0 is the model's own width, which a config calls None.
         return fields if self.bottleneck is None else fields | {"bottleneck": self.bottleneck or None}
 

@@ -62,6 +62,7 @@ class Asked:
 
 def train_by_recipe(asked: Asked, dry_run: bool) -> int:
     """Carry out the recipe that was asked for, show what was measured on stdout, return the exit code."""
+    asked.where.check_trains()
     fix_threads(asked.where.threads)
     asked.check_out()  # before a large model is fetched; a mistake in the recipe is said before it is read
     config = _config_of(asked.model)
@@ -186,6 +187,7 @@ def pretrain_twin(
     twin: str, corpus: Path, out: Path, tokens: int | None, max_seconds: float | None, where: Where
 ) -> int:
     """Pretrain a bundled twin and return the exit code."""
+    where.check_trains()
     device, limits = device_named(where.device), Limits(max_seconds=max_seconds)
     config = replace(twins.RECIPE, precision=where.dtype)
     if tokens is not None:

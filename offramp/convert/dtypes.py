@@ -7,23 +7,30 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from offramp.convert.quantised import quantise
 from offramp.convert.source import LazyTensor, Source
 from offramp.errors import CheckpointError, UsageError
+from offramp.models.quantised import Bits
 from offramp.registry import unknown
 
-NAMES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+NAMES: dict[str, torch.dtype | Bits] = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+NAMES |= {bits.value: bits for bits in Bits}
 
 
 def cast(source: Source, name: str) -> Source:
-    """Every floating-point tensor as f32, bf16 or f16, rounded to nearest; the others stay.
-
-    Exits stay as well, for they know their backbone by weights rounded to bfloat16; only f16 would round
-    those twice. Reading raises CheckpointError where a finite value has none in the new type.
-    Raises UsageError for another name.
-    """
+    """The weights as f32, bf16, f16, int8 or int4. Raises UsageError for another name."""
     if name not in NAMES:
         raise UsageError(unknown("dtype", name, NAMES))
     wanted = NAMES[name]
+    return quantise(source, wanted) if isinstance(wanted, Bits) else _rounded(source, wanted)
+
+
+def _rounded(source: Source, wanted: torch.dtype) -> Source:
+    """Every floating-point tensor rounded to nearest; the others stay.
+
+    Exits stay as well, for they know their backbone by weights rounded to bfloat16; only f16 would round
+    those twice. Reading raises CheckpointError where a finite value has none in the new type.
+    """
     if wanted == torch.float16 and any(_changes(tensor, wanted) for tensor in source.tensors.values()):
         source = source.without_exits()
     tensors = {key: _cast(key, tensor, wanted) for key, tensor in source.tensors.items()}

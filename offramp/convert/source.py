@@ -18,6 +18,7 @@ from offramp.exits.store import CARD_FILE, FILES
 from offramp.files import SMALL, read_json
 from offramp.models.families import all_families
 from offramp.models.folder import read_config
+from offramp.models.quantised_folder import refuse_quantised
 from offramp.models.tensors import open_tensors, tensor_files
 
 DTYPES = {
@@ -86,6 +87,7 @@ def from_folder(folder: Path) -> Source:
     """
     read_config(folder)  # for what it refuses; the file itself is carried over as it stands
     config = read_json(folder / "config.json", SMALL, CheckpointError)
+    refuse_quantised(config, folder)
     names: dict[Path, list[str]] = {}
     derived = _derived(config["model_type"])
     for name, path in tensor_files(folder).items():

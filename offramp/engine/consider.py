@@ -56,12 +56,18 @@ class _Exit:
     def look(self, wanted: Sequence[int]) -> Tensor:
         """The bridge's logits of these rows; it is asked for those that it has not been asked for."""
         new = [i for i in wanted if i not in self.seen]
-        if new:
+        for group in alike(new, self._drafts):
             assert self.passed.bridged_RD is not None
-            slots = [self.rows[i].slot for i in new]
-            logits_RV = self.frontier.peek(self.s, pick(self.passed.bridged_RD, new), slots)
-            self.seen.update(zip(new, logits_RV, strict=True))
+            bridged_RD, slots = pick(self.passed.bridged_RD, group), [self.rows[i].slot for i in group]
+            logits_RV = self.frontier.peek(self.s, bridged_RD, slots, self._drafts(group[0]))
+            self.seen.update(zip(group, logits_RV, strict=True))
         return torch.stack([self.seen[i] for i in wanted])
+
+    def _drafts(self, i: int) -> bool:
+        """Whether the row needs no more than the short list's logits, where there is one: what is chosen from them is
+        judged, and no policy reads them."""
+        row = self.rows[i]
+        return self.frontier.draft_head is not None and row.propagation.judged and not row.policy.needs_logits
 
     def ask(self, group: list[int], free: set[int]) -> list[int]:
         """Those of a group of rows with one policy that leave, as it and the rows' own limits say.

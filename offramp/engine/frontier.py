@@ -16,15 +16,16 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from offramp.engine.draft_head import PART, draft_head
 from offramp.engine.reply import Stats
 from offramp.engine.ring import Ring, newest
-from offramp.engine.runner import Runner
+from offramp.engine.runner import Logits, Runner
 from offramp.engine.segment import Segment
 from offramp.exits.base import Exit
 from offramp.mixers.base import RUN_LIMIT
 from offramp.models.base import Block, Model
 from offramp.ops.rowwise import rowwise
-from offramp.propagation.base import Part, Propagation, Stack, Stateful
+from offramp.propagation.base import Part, Propagation, Stack, Stateful, Work
 
 Saved = list[dict[str, Tensor]]
 """A slot's memory: of each part of `Frontier.settled`, what its mixer's `snapshot` gave."""
@@ -57,7 +58,7 @@ class Frontier:
 
     def __init__(self, model: Model, exits: Sequence[Exit], slots: int, max_len: int, runner: Runner) -> None:
         self.model, self.exits, self.runner, self.tier = model, tuple(exits), runner, runner.tier
-        self._head = runner.logits(model)
+        self._head, self.draft_head = runner.logits(model), draft_head(model, self.exits, runner)
         self.device = next(model.parameters()).device
         self.segments = self._cut(slots, max_len)
         self._stacks = [self._stack(s) for s in range(len(self.exits))]
@@ -184,20 +185,32 @@ class Frontier:
 
     # ---- what an exit may do
 
-    def peek(self, s: int, bridged_RD: Tensor, rows: Sequence[int]) -> Tensor:
+    def peek(self, s: int, bridged_RD: Tensor, rows: Sequence[int], judged: bool = False) -> Tensor:
         """The bridge's logits `[R, V]` for each row's newest token at exit s, of what the bridge gave.
 
-        A bridge that borrows the last block leaves one provisional entry there: the token's tail.
+        A bridge that borrows the last block leaves one provisional entry there: the token's tail. judged: nothing but
+        drafts is chosen from them, so tokens that the exit does not list may stand at minus infinity.
         """
         if self.exits[s].bridge.borrows_last_block:
             calls = self._calls(bridged_RD, rows, [1] * len(rows))
             bridged_RD = _packed([self.last_block(*call)[: len(call[1])] for call in calls])
             for slot in rows:
                 self._count(slot, blocks=1, tokens=1)
+        head = self.draft_head if judged else None
         for slot in rows:
-            self.stats[slot].head_rows += 1
-            self.stats[slot].head_passes += 1
-        return self.logits(bridged_RD)
+            self._count_head(slot, short=head is not None)
+        return self.logits(bridged_RD, head)
+
+    def _count_head(self, slot: int, short: bool) -> None:
+        """One row through the head, or through what drafts read of it."""
+        stats = self.stats[slot]
+        if short:
+            work = stats.work.setdefault(PART, Work())
+            work.passes["run"] += 1
+            work.tokens["run"] += 1
+        else:
+            stats.head_rows += 1
+            stats.head_passes += 1
 
     def unpeek(self, s: int, rows: Sequence[int]) -> None:
         """The tokens stay after all: take their tail entries back."""
@@ -255,10 +268,11 @@ class Frontier:
 
     # ---- the head
 
-    def logits(self, h_ND: Tensor) -> Tensor:
-        """Logits `[N, V]` through the shared norm and head."""
+    def logits(self, h_ND: Tensor, head: Logits | None = None) -> Tensor:
+        """Logits `[N, V]` through the shared norm and head, or through what stands for them."""
+        head = self._head if head is None else head
         calls = self._calls(h_ND, range(len(h_ND)), [1] * len(h_ND))
-        return _packed([self._head(x_ND)[: len(rows)] for x_ND, rows, _ in calls])
+        return _packed([head(x_ND)[: len(rows)] for x_ND, rows, _ in calls])
 
 
 def _packed(parts: Sequence[Tensor]) -> Tensor:

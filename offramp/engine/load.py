@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +15,20 @@ from offramp.exits.untrained import untrained_exits
 from offramp.files import read_text
 from offramp.models.base import Model
 from offramp.models.checkpoint import load_model, local_folder
+from offramp.models.quantised import Bits
 from offramp.registry import unknown
 from offramp.sharing.hub import fetch_exits, is_hub_id
 from offramp.text import Text
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+"""Of weights, and of what is computed with them."""
+QUANTISED = {bits.value: bits for bits in Bits}
+"""Of matrices; everything else is then f32."""
 DEVICES = ("cpu", "cuda", "auto")
 NAME_BYTES = 1 << 10
 """Of the file DEFAULT, which holds the name of a set."""
+SHARED = 200 << 20
+"""Bytes of weights from which several threads are worth their while."""
 UNTRAINED = "untrained"
 """Given for exits: exits without gates, for models trained to leave early by their own head (LayerSkip)."""
 
@@ -56,16 +63,32 @@ def load(
     exits: the name of a set in the checkpoint's `exits/` folder, a folder, a hub id (`owner/name`, or with a revision
     `owner/name@main`), "none", "untrained" (exits without gates, for policies that ask none), or None: the
     checkpoint's own default set if it has any. exits_at: keep only the
-    exits after these blocks; untrained ones sit there (default: 1/4 to 7/8 of the depth). dtype: f32 or bf16.
+    exits after these blocks; untrained ones sit there (default: 1/4 to 7/8 of the depth). dtype: f32 or bf16; int8 or
+    int4 quantises weights, the exits' too, and runs on the CPU. A folder of quantised weights is loaded as it is.
     device: cpu, cuda or auto. Raises CheckpointError, ExitsError, UsageError.
     """
-    torch_dtype, torch_device = dtype_named(dtype), device_named(device)
+    wanted, torch_device = dtype_named(dtype), device_named(device)
+    _refuse_quantised_elsewhere(dtype, torch_device)
     folder = local_folder(path, revision=revision)
-    model = load_model(folder, dtype=torch_dtype, device=torch_device)
-    exit_set, info = exits_for(model, folder, exits, exits_at, torch_dtype, torch_device)
+    floats = wanted if isinstance(wanted, torch.dtype) else torch.float32
+    with _threads_for(folder):
+        model = load_model(folder, dtype=wanted, device=torch_device)
+        exit_set, info = exits_for(model, folder, exits, exits_at, floats, torch_device)
     text = Text.load(folder) if (folder / "tokenizer.json").is_file() else None
     found = find_exits(folder, exits) if info is not None else None
     return Checkpoint(folder, model, exit_set, info, text, found)
+
+
+@contextmanager
+def _threads_for(folder: Path) -> Iterator[None]:
+    """One thread of torch's in the block where the checkpoint is small. More would gain nothing there, and beside
+    another busy process they wait for each other at every tensor."""
+    size, before = sum(file.stat().st_size for file in folder.glob("*.safetensors")), torch.get_num_threads()
+    torch.set_num_threads(1 if size < SHARED else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def exits_for(
@@ -139,11 +162,19 @@ def default_exits(folder: Path) -> Path | None:
     return root / names[0] if len(names) == 1 else None
 
 
-def dtype_named(name: str) -> torch.dtype:
-    """f32 or bf16. Raises UsageError for another word."""
-    if name not in DTYPES:
-        raise UsageError(unknown("dtype", name, DTYPES))
-    return DTYPES[name]
+def dtype_named(name: str) -> torch.dtype | Bits:
+    """f32, bf16, int8 or int4. Raises UsageError for another word."""
+    known: dict[str, torch.dtype | Bits] = {**DTYPES, **QUANTISED}
+    if name not in known:
+        raise UsageError(unknown("dtype", name, known))
+    return known[name]
+
+
+def _refuse_quantised_elsewhere(name: str, device: torch.device) -> None:
+    if name in QUANTISED and device.type != "cpu":
+        raise UsageError(
+            f"dtype {name} runs on the CPU only: use --device cpu, or bf16 on {device.type} (half of f32's memory)."
+        )
 
 
 def device_named(name: str) -> torch.device:

@@ -69,9 +69,9 @@ def _deep(frontier: Frontier, tokens: int, slots: int) -> None:
 
 
 def _draft(frontier: Frontier, rows: Sequence[int]) -> None:
-    """The first exit's bridge, and the head, for a token of each row."""
+    """The first exit's bridge, and what drafts read of the head, for a token of each row."""
     ring_STD = frontier.segments[0].ring.memory
-    frontier.peek(0, ring_STD.new_zeros(len(rows), ring_STD.shape[-1]), rows)
+    frontier.peek(0, ring_STD.new_zeros(len(rows), ring_STD.shape[-1]), rows, judged=True)
     frontier.unpeek(0, rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from scipy.special import betaincinv  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # `special` comes when it is first used: a first token needs none
 
 from offramp.exits.certificate import Certificate
 
@@ -98,6 +98,7 @@ class Watch:
 def clopper_pearson(successes: int, trials: int, confidence: float) -> tuple[float, float]:
     """The exact interval of a share; (0, 1) of no trials."""
     tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
+    inverse = scipy.special.betaincinv
+    low = float(inverse(successes, trials - successes + 1, tail)) if successes else 0.0
+    high = float(inverse(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
     return low, high

@@ -12,6 +12,7 @@ from offramp.exits.certificate import Binding, Certificate, Chosen
 from offramp.exits.digest import exits_digest
 from offramp.models.base import Model
 from offramp.models.fingerprint import weights_digest
+from offramp.models.quantised import number_format
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class Facts:
     def of(cls, model: Model, exits: Iterable[Exit]) -> Facts:
         """The digests of the model and of its exits, the numbers' format, and how many exits there are."""
         exits = tuple(exits)
-        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        return cls(weights_digest(model), exits_digest(exits), dtype, len(exits))
+        return cls(weights_digest(model), exits_digest(exits), number_format(model), len(exits))
 
 
 def binding_of(facts: Facts, bridge: str, request: Request) -> Binding:

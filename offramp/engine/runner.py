@@ -14,11 +14,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from offramp.engine.graphed import GraphedSegment, find_graphs, graphed
 from offramp.engine.ring import Ring
 from offramp.engine.segment import Segment
 from offramp.engine.tier import FAST, Tier, self_test
 from offramp.errors import UsageError
 from offramp.exits.base import Exit
+from offramp.graphs.program import Graphs
 from offramp.lowering.chain import Chain, NativePart, NativeStack
 from offramp.lowering.exits import leave
 from offramp.lowering.model import Lowering, find_lowering
@@ -156,6 +158,27 @@ class NativeSegment(Segment):
         return [x, *leave(self.exit, self.gate.kernels, self.bridge.kernels, to, x)]
 
 
+@dataclass(frozen=True)
+class GraphedRunner(Runner):
+    """Static steps; on a GPU they are CUDA graphs."""
+
+    graphs: Graphs
+
+    @property
+    def name(self) -> str:
+        return f"static steps on {self.graphs.where}"
+
+    def part(self, module: Stateful, slots: int, max_len: int) -> Part:
+        return graphed(super().part(module, slots, max_len), self.graphs)
+
+    def ends(self, exit: Exit, slots: int, max_len: int) -> list[Part]:
+        return [self.part(module, slots, max_len) for module in (exit.gate, exit.bridge)]
+
+    def segment(self, blocks: Sequence[Part], exit: Exit | None, ends: Sequence[Part], ring: Ring) -> Segment:
+        gate, bridge = ends or (None, None)
+        return GraphedSegment(tuple(blocks), exit, gate, bridge, ring)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -167,13 +190,15 @@ def _one_thread() -> Iterator[None]:
 
 
 def choose_runner(wanted: str, model: Model, exits: Sequence[Exit] = ()) -> Runner:
-    """Kernels where there are some for the model; else PyTorch in the tier that can be kept: "exact" becomes a
-    tolerance tier (same padding) where the self-test fails.
+    """Graphs on a GPU, kernels where there are some for the model; else PyTorch in the tier that can be kept: "exact"
+    becomes a tolerance tier (same padding) where the self-test fails.
 
     Raises UsageError for another word than exact or fast.
     """
     if wanted not in ("exact", "fast"):
         raise UsageError(f"unknown tier {wanted!r}. Available: exact, fast.")
+    if (graphs := find_graphs(model, exits)) is not None:
+        return GraphedRunner(FAST, graphs)
     lowering = find_lowering(model)
     if lowering is not None and all(map(lowering.covers, exits)):
         return NativeRunner(Tier("exact", 0), lowering)

@@ -26,9 +26,11 @@ from offramp.exits.base import Exit
 from offramp.mixers.base import CELL, Mixer, State
 from offramp.models.base import Model
 from offramp.models.likeness import likeness
+from offramp.models.quantised import plain
+from offramp.models.shortened import rows_of
 
 Costs = dict[str, dict[str, "Cost"]]
-"""By part ("blocks.3", "exits.0.gate", "exits.0.bridge", "head") and verb."""
+"""By part ("blocks.3", "exits.0.gate", "exits.0.bridge", "head", "draft_head") and verb."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def run_cost(stats: Stats, costs: Costs) -> Cost:
 def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Costs:
     """One token's cost in each verb of each part, after `context` tokens (attention's grows with them).
 
-    The run of an exit, its gate and its bridge together, stands under its gate.
+    The run of an exit, its gate and its bridge together, stands under its gate. "draft_head" is there where drafts,
+    which leave the first exit alone, are chosen among some of the vocabulary.
     """
+    exits = tuple(exits)
     embedded_ND = model.embed(torch.zeros(1, dtype=torch.long, device=next(model.parameters()).device))
     x_ND = torch.empty_like(embedded_ND, device="meta")
     known: dict[str, dict[str, Cost]] = {}
@@ -96,16 +100,23 @@ def part_costs(model: Model, exits: Iterable[Exit] = (), context: int = 0) -> Co
         meta = _on_meta(exit)
         costs[f"exits.{i}.gate"] = of(exit.gate, _verbs) | _run(meta, (meta.gate, meta.bridge), x_ND, context)
         costs[f"exits.{i}.bridge"] = of(exit.bridge, _verbs)
-    costs["head"] = {"run": _watched(lambda h: h.head(h.norm(x_ND)), _on_meta(_Top(model)))}
+    top = _on_meta(_Top(model.norm, model.head))
+    costs["head"] = top.cost(x_ND)
+    short = exits[0].short_list if exits else None
+    if short is not None and (rows := rows_of(top.head, short.ids)) is not None:
+        costs["draft_head"] = _Top(top.norm, rows).cost(x_ND)
     return costs
 
 
 class _Top(nn.Module):
-    """The norm and head alone."""
+    """The norm and a head alone."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, norm: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.norm, self.head = model.norm, model.head
+        self.norm, self.head = norm, head
+
+    def cost(self, x_ND: Tensor) -> dict[str, Cost]:
+        return {"run": _watched(lambda top: top.head(top.norm(x_ND)), self)}
 
 
 def _block_verbs(block: Any, x_ND: Tensor, context: int) -> dict[str, Cost]:
@@ -148,7 +159,10 @@ def _after(context: int, module: Any, x_ND: Tensor) -> State:
 
 def _watched(verb: Callable[[Any], object], module: nn.Module, *states: State) -> Cost:
     """What the verb of the module touches; the first state is left as it was."""
-    watch = _Watch(module.parameters(), [part for state in states for part in vars(state).values()])
+    watch = _Watch(
+        plain(dict(module.named_parameters())).values(),
+        [part for state in states for part in vars(state).values()],
+    )
     with watch:
         verb(module)
     mixer = getattr(module, "mixer", None)

@@ -129,16 +129,22 @@ def judge(
 ) -> Evaluation:
     """Judge replies that the engine gave to the items under this setting; see `evaluate`.
 
-    Raises UsageError where the replies, or the full model's, are not to these items.
+    Raises UsageError where the replies, or the full model's, are not to these items, DataError where another model's
+    parts have worked for them.
     """
     _check_same(items, found)
     _check_same(items, full or found)
     model = model or engine.model
     context = _context(items, found)
+    costs = part_costs(engine.model, engine.exits, context)
+    if strange := [work for reply in found for work in unknown_work(reply, costs)]:
+        raise DataError(
+            f"replies count {strange[0]}, which this model has not: they are another's; ask again"
+        )
     bench = _Bench(
         model,
         setting.sampling,
-        costs=part_costs(engine.model, engine.exits, context),
+        costs=costs,
         full_costs=part_costs(model, (), context),
         share=published_share(model, setting.propagation),
     )
@@ -179,6 +185,16 @@ class _Bench:
             identical=reply.tokens == full.tokens if full else None,
             full_tokens=len(full.tokens) if full else None,
         )
+
+
+def unknown_work(reply: Reply, costs: Costs) -> list[str]:
+    """What a reply counts of work that nothing here can have done. costs: of all parts that there are."""
+    return [
+        f"{verb} of {part}"
+        for part, verbs in (reply.work or {}).items()
+        for verb in verbs
+        if verb not in costs.get(part, {})
+    ]
 
 
 def task_items(task: GenerationTask, encode: Callable[[str], Sequence[int]]) -> list[Item]:

@@ -22,6 +22,7 @@ from offramp.errors import UsageError
 from offramp.evaluation.cost import Cost, Costs, part_costs, run_cost
 from offramp.exits.base import Bridge, Exit, Gate
 from offramp.exits.bridges.none import NoBridge
+from offramp.exits.short_list import ShortList
 from offramp.exits.trunk import Trunk
 from offramp.mixers.base import Mixer
 from offramp.mixers.identity import Identity
@@ -82,10 +83,17 @@ def _silent(model: Model, exits: Sequence[Exit] = (), leave: int = 0) -> Engine:
     blocks = [Block(nn.Identity(), _Silent(cast(Block, block).mixer), None, None) for block in model.blocks]
     embed = nn.Embedding.from_pretrained(torch.zeros(1, 1))
     silent = [
-        Exit(exit.after, _Certain(exit.gate, leave=i == leave), _bridge(exit.bridge))
+        Exit(exit.after, _Certain(exit.gate, leave=i == leave), _bridge(exit.bridge), _short_list(exit))
         for i, exit in enumerate(exits)
     ]
-    return Engine(Model(config, embed, blocks, nn.Identity(), nn.Identity()), silent, tier="fast")
+    head = nn.Linear(1, 1, bias=False)
+    head.weight = nn.Parameter(torch.zeros(1, 1))
+    return Engine(Model(config, embed, blocks, nn.Identity(), head), silent, tier="fast")
+
+
+def _short_list(exit: Exit) -> ShortList | None:
+    """Of the only token, where the exit has one."""
+    return None if exit.short_list is None else ShortList(torch.zeros(1))
 
 
 class _Silent(Identity):

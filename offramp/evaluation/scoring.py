@@ -43,12 +43,16 @@ def encode_pair(text: Text, context: str, continuation: str) -> tuple[list[int],
     return before[:edge] or [beginning(text)], whole[edge:]
 
 
-def rolling(text: Text, whole: str, size: int) -> Iterator[tuple[list[int], list[int]]]:
+def rolling(text: Text, whole: str, size: int) -> Iterator[tuple[Ids, Ids]]:
     """A text as contexts and continuations of at most `size` tokens to be read, so that every token is scored once.
 
     The first follows the token that begins a text; the last has as much context as fits. The harness's windows.
     """
-    ids = [beginning(text), *_bare(text, whole)]
+    return windows([beginning(text), *_bare(text, whole)], size)
+
+
+def windows(ids: Ids, size: int) -> Iterator[tuple[Ids, Ids]]:
+    """The same of ids, the first of which stands before what is scored."""
     for start in range(1, len(ids), size):
         end = min(start + size, len(ids))
         begin = max(0, min(start - 1, end - 1 - size))

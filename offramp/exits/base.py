@@ -8,7 +8,7 @@ Both are trunks with a small head: `read` advances their memory, for every token
 Whole sequences are `[R, T, D]`; with a state tokens are packed, `[N, D]`, as for `Mixer.forward`. What is said of a
 token has the shape that is left: gate logits `[R, T]` or `[N]`.
 
-Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, D width, r inner width.
+Shapes: R rows, T tokens of each, N tokens of all rows in this call, packed, D width, r inner width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from offramp.exits.config import BridgeConfig as BridgeConfig
 from offramp.exits.config import ExitConfig as ExitConfig
+from offramp.exits.short_list import ShortList
 from offramp.exits.trunk import Trunk
 from offramp.mixers.base import Mixer, State
 
@@ -95,11 +96,18 @@ class Bridge(Trunk, ABC):
 
 
 class Exit(nn.Module):
-    """A gate and a bridge after `after` blocks."""
+    """A gate and a bridge after `after` blocks. short_list: what its drafts are chosen among; None is every token."""
 
-    def __init__(self, after: int, gate: Gate, bridge: Bridge) -> None:
+    short_list: ShortList | None
+
+    def __init__(self, after: int, gate: Gate, bridge: Bridge, short_list: ShortList | None = None) -> None:
         super().__init__()
         self.after, self.gate, self.bridge = after, gate, bridge
+        self.register_module("short_list", short_list)
+
+    def drafted(self, logits: Tensor) -> Tensor:
+        """What drafts are chosen from, of the bridge's logits `[..., V]`: minus infinity for what is not listed."""
+        return logits if self.short_list is None else self.short_list.among(logits)
 
     def forward(
         self,

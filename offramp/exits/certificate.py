@@ -45,9 +45,9 @@ class Chosen:
 class Binding:
     """What a certificate speaks of: all that decides a reply's tokens, but prompt, seed and thresholds.
 
-    model: `weights_digest`. exits: `exits_digest`. dtype: of the model ("float32"). stop: the strings that end a reply.
-    max_tokens: of every reply, as the beginnings of replies are riskier than the whole. prompt_tokens: the longest
-    prompt's.
+    model: `weights_digest`. exits: `exits_digest`. dtype: of the model ("float32", "int8"). stop: the strings that end
+    a reply. max_tokens: of every reply, as the beginnings of replies are riskier than the whole. prompt_tokens: the
+    longest prompt's.
     """
 
     model: str

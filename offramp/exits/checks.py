@@ -19,9 +19,9 @@ def check(field: str, value: object, right: bool, wanted: str) -> None:
         raise UsageError(f"{field} must be {wanted}, not {reprlib.repr(value)}")
 
 
-def is_count(value: object, most: int = LARGEST) -> bool:
-    """An integer from 1 to `most`."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+def is_count(value: object, most: int = LARGEST, least: int = 1) -> bool:
+    """An integer from `least` to `most`."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_number(value: object) -> bool:

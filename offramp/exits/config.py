@@ -33,7 +33,8 @@ class ExitConfig:
     """Everything that shapes one checkpoint's exits; written to exits.json.
 
     after: the exits sit after these many blocks, ascending.   bottleneck: r; None is the paper's full width.
-    norm: of what gates and bridges read.
+    norm: of what gates and bridges read.   draft_vocabulary: how many tokens drafts are chosen among (see
+    `short_list`); 0 is all of them.
     """
 
     gate: str
@@ -44,6 +45,7 @@ class ExitConfig:
     bottleneck: int | None = 64
     norm: bool = True
     bridge_config: BridgeConfig = field(default_factory=BridgeConfig)
+    draft_vocabulary: int = 0
 
     def __post_init__(self) -> None:
         """Raises UsageError, naming the field, for what no exits can be built from."""
@@ -60,6 +62,12 @@ class ExitConfig:
         )
         check("norm", self.norm, isinstance(self.norm, bool), "true or false")
         check("bridge_config", self.bridge_config, isinstance(self.bridge_config, BridgeConfig), "an object")
+        check(
+            "draft_vocabulary",
+            self.draft_vocabulary,
+            is_count(self.draft_vocabulary, least=0),
+            f"a number of tokens from 1 to {LARGEST}, or 0 for all",
+        )
 
     @property
     def gate_width(self) -> int:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from offramp.errors import UsageError
 from offramp.exits.base import Bridge, BridgeConfig, Exit, ExitConfig, Gate
 from offramp.exits.positions import check_positions
+from offramp.exits.short_list import ShortList
 from offramp.registry import find
 
 
@@ -38,11 +39,28 @@ class ExitSet(nn.Module):
         """Whether the bridges have weights."""
         return any(True for item in self for _ in item.bridge.parameters())
 
+    def drafted(self, logits: Tensor) -> Tensor:
+        """See `Exit.drafted`: the exits of a set have one list."""
+        first: Exit = next(iter(self))
+        return first.drafted(logits)
+
     def without_bridges(self) -> ExitSet:
         """The same gates, sharing their weights, each with bridge `none`."""
         config = replace(self.config, bridge="none", bridge_config=BridgeConfig())
         none = find("offramp.exits.bridges", "none", Bridge)
-        return ExitSet(config, [Exit(item.after, item.gate, none(config)) for item in self])
+        return ExitSet(config, [Exit(item.after, item.gate, none(config), item.short_list) for item in self])
+
+    def drafting_from(self, ids: Sequence[int]) -> ExitSet:
+        """The same exits, sharing their weights, whose drafts are chosen among these tokens; none given: among all.
+
+        What the gates have learnt to predict stays what it was.
+        """
+        device = next((weight.device for weight in self.parameters()), torch.device("cpu"))
+        ids_K = torch.tensor(sorted(set(ids)), dtype=torch.int32, device=device)
+        config = replace(self.config, draft_vocabulary=len(ids_K))
+        return ExitSet(
+            config, [Exit(item.after, item.gate, item.bridge, _short_list(ids_K)) for item in self]
+        )
 
     def select(self, after: Sequence[int]) -> ExitSet:
         """Only the exits after these blocks, sharing their weights with this set.
@@ -74,7 +92,7 @@ def build_exits(config: ExitConfig, num_blocks: int | None = None, seed: int = 0
     _check_settings(config, bridge)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ExitSet(config, [_exit(after, gate(config), bridge(config)) for after in config.after])
+        return ExitSet(config, [_exit(config, after, gate(config), bridge(config)) for after in config.after])
 
 
 def _check_settings(config: ExitConfig, bridge: type[Bridge]) -> None:
@@ -86,10 +104,16 @@ def _check_settings(config: ExitConfig, bridge: type[Bridge]) -> None:
             raise UsageError(f"bridge {config.bridge!r} has no {item.name} to set to {value!r}: {known}")
 
 
-def _exit(after: int, gate: Gate, bridge: Bridge) -> Exit:
+def _short_list(ids_K: Tensor) -> ShortList | None:
+    return ShortList(ids_K.clone()) if len(ids_K) else None
+
+
+def _exit(config: ExitConfig, after: int, gate: Gate, bridge: Bridge) -> Exit:
     if bridge.reads_gate and not gate.mixer.remembers:
         raise UsageError(
             "this gate has no trunk that a bridge could share: it remembers nothing; share that of gate 'mamba' "
             "or 'transformer', or give the bridge its own"
         )
-    return Exit(after, gate, bridge)
+    # Until `drafting_from` or a file says which; no arange: where there are shapes only, it imports sympy.
+    first_ids = torch.tensor(range(config.draft_vocabulary), dtype=torch.long)
+    return Exit(after, gate, bridge, _short_list(first_ids))

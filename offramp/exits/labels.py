@@ -75,6 +75,11 @@ def through_last_block(name: str, bridge_borrows_last_block: bool) -> bool:
     return bridge_borrows_last_block or name == "after_last_block"
 
 
+def whole(logits: Tensor) -> Tensor:
+    """Exits may choose any token."""
+    return logits
+
+
 def label_positions(
     label: Label,
     k: int,
@@ -82,10 +87,12 @@ def label_positions(
     full_RTD: Tensor,
     logits: Callable[[Tensor], Tensor],
     chunk: int = 1024,
+    drafted: Callable[[Tensor], Tensor] = whole,
 ) -> tuple[Tensor, Tensor]:
     """Labels and agreement (the exact label) of every exit at every position: two bool tensors `[E, R, T]`.
 
-    exits_RTD: what each exit gives the shared norm and head; full_RTD: what the last block does.
+    exits_RTD: what each exit gives the shared norm and head; full_RTD: what the last block does. drafted: what exits
+    choose from, of their logits (`Exit.drafted`).
     Logits exist for `chunk` positions of two readings at a time: five readings of 4,096 positions at a
     vocabulary of 32,768 would take 2.5 GiB.
     """
@@ -93,7 +100,7 @@ def label_positions(
     labels, agreements = [], []
     for at in _chunks(full_ND.shape[0], chunk):
         full_CV = logits(full_ND[at])
-        pairs = [_pair(label, k, logits(exit_ND[at]), full_CV) for exit_ND in exits_ND]
+        pairs = [_pair(label, k, drafted(logits(exit_ND[at])), full_CV) for exit_ND in exits_ND]
         labels.append(torch.stack([pair[0] for pair in pairs]))
         agreements.append(torch.stack([pair[1] for pair in pairs]))
     shape = (len(exits_RTD), *full_RTD.shape[:2])

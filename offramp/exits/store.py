@@ -22,12 +22,14 @@ from offramp.exits.certificates import forget_certificates, lie_beside
 from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.exits.info import FORMAT, ExitsInfo
 from offramp.exits.positions import default_positions
+from offramp.exits.short_list import are_ids
 from offramp.exits.strict import dataclass_from
 from offramp.files import SMALL, in_the_way, read_json, whole_folder
 from offramp.models.base import Model
 from offramp.models.fingerprint import fingerprint
+from offramp.models.quantised import bits_of, quantise_weights
 from offramp.models.shapes import shapes_only
-from offramp.models.tensors import write_tensors
+from offramp.models.tensors import all_finite, write_tensors
 
 __all__ = [
     "ExitSet",
@@ -76,7 +78,8 @@ def load_exits(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> tuple[ExitSet, ExitsInfo]:
-    """The exits of `folder`, which were trained on `model`.
+    """The exits of `folder`, which were trained on `model`, or on the weights that its quantised ones were made of:
+    then theirs are quantised too.
 
     Raises ExitsError for missing or damaged files, another backbone, exits that could not sit in this one,
     unknown gates, and weights that are missing, left over, of a wrong shape or not numbers.
@@ -84,7 +87,11 @@ def load_exits(
     path = Path(folder) / CONFIG_FILE
     config, info = _read_config(path)
     _refuse_another_backbone(path, config, info, model)
-    return _exits(path, config, model.config.num_blocks, dtype).to(device).eval(), info
+    exits = _exits(path, config, model.config.num_blocks, dtype)
+    _refuse_unknown_tokens(path.with_name(WEIGHTS_FILE), exits, model.config.vocab_size)
+    if bits := bits_of(model):
+        quantise_weights(exits, bits)
+    return exits.to(device).eval(), info
 
 
 def read_exits(folder: Path) -> tuple[ExitSet, ExitsInfo]:
@@ -124,7 +131,7 @@ def _read_config(path: Path) -> tuple[ExitConfig, ExitsInfo]:
 
 def _refuse_another_backbone(path: Path, config: ExitConfig, info: ExitsInfo, model: Model) -> None:
     backbone, width = fingerprint(model), model.config.hidden_size
-    if info.backbone != backbone:
+    if info.backbone not in (backbone, model.origin):
         known = f" ({info.revision})" if info.revision else ""
         raise ExitsError(
             f"the exits in {path.parent} belong to another backbone: a {info.model_type} with weights "
@@ -135,6 +142,12 @@ def _refuse_another_backbone(path: Path, config: ExitConfig, info: ExitsInfo, mo
         raise ExitsError(f"{path}: hidden_size is {config.hidden_size}, but the model's is {width}")
     if info.thresholds and len(info.thresholds) != len(config.after):
         raise ExitsError(f"{path} suggests {len(info.thresholds)} thresholds for {len(config.after)} exits")
+
+
+def _refuse_unknown_tokens(path: Path, exits: ExitSet, vocabulary: int) -> None:
+    largest = max((int(item.short_list.ids[-1]) for item in exits if item.short_list is not None), default=0)
+    if largest >= vocabulary:
+        raise ExitsError(f"{path} drafts the token {largest}, but the model knows {vocabulary} only")
 
 
 def _fill(exits: ExitSet, path: Path, dtype: torch.dtype) -> None:
@@ -149,7 +162,8 @@ def _fill(exits: ExitSet, path: Path, dtype: torch.dtype) -> None:
     for name in sorted({*wanted, *found}):
         if problem := _problem(wanted.get(name), found.get(name), dtype):
             raise ExitsError(f"{path}: {name} {problem}; the file does not fit its {CONFIG_FILE}")
-    exits.load_state_dict({name: value.to(dtype) for name, value in found.items()}, assign=True)
+    cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+    exits.load_state_dict(cast, assign=True)
 
 
 def _problem(wanted: Tensor | None, found: Tensor | None, dtype: torch.dtype) -> str:
@@ -160,8 +174,8 @@ def _problem(wanted: Tensor | None, found: Tensor | None, dtype: torch.dtype) ->
         return "is not part of these exits"
     if found.shape != wanted.shape:
         return f"has shape {list(found.shape)}, not {list(wanted.shape)}"
+    if not wanted.is_floating_point():
+        return "" if are_ids(found) else "does not hold token ids in ascending order"
     if not found.is_floating_point():
         return f"has type {found.dtype}, not a floating one"
-    return (
-        "" if bool(torch.isfinite(found.to(dtype)).all()) else f"holds values that are not finite in {dtype}"
-    )
+    return "" if all_finite(found.to(dtype)) else f"holds values that are not finite in {dtype}"

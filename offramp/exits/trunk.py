@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from offramp.errors import UsageError
 from offramp.exits.config import ExitConfig
-from offramp.mixers.attention import HEAD_DIM, Attention
 from offramp.mixers.base import Mixer, State
 from offramp.mixers.identity import Identity
-from offramp.mixers.mamba2 import Mamba2
 from offramp.ops.norm import RMSNorm
 
 
@@ -60,26 +57,6 @@ class Trunk(nn.Module):
 
     def advance(self, h_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         self.mixer.advance(self._narrow(h_ND), state, rows, n)
-
-
-def small_mamba(width: int) -> Mixer:
-    """Mamba-2 of twice the width inside, in whole heads."""
-    head_dim = 32
-    inner = -(-2 * width // head_dim) * head_dim
-    return Mamba2(width, inner, head_dim=head_dim, state=32)
-
-
-def small_attention(width: int) -> Mixer:
-    """Heads share the width evenly, each of HEAD_DIM at least and of an even one: it is turned in pairs.
-
-    Raises UsageError for an odd width.
-    """
-    if width % 2:
-        raise UsageError(
-            f"attention needs an even width, not {width}: choose a width of {width + 1}, say, or another mixer"
-        )
-    most = max(1, width // HEAD_DIM)
-    return Attention(width, max(heads for heads in range(1, most + 1) if width % (2 * heads) == 0))
 
 
 def nothing_yet(width: int, out: int) -> nn.Linear:

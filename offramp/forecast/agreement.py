@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from offramp.evaluation.bootstrap import Interval
 from offramp.exits.labels import choice
-from offramp.forecast.interval import Share, share
+from offramp.forecast.interval import share
 from offramp.forecast.prompts import Stretch
 from offramp.models.base import Model
 from offramp.training.readings import through_last_block
@@ -37,7 +38,7 @@ class Agreement:
 
     after: int
     bridge: str
-    share: Share
+    share: Interval
 
 
 def grid(num_blocks: int) -> tuple[int, ...]:

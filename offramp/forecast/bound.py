@@ -20,13 +20,14 @@ ROUNDS = 64
 @dataclass(frozen=True)
 class Reads:
     """Weights in bytes. below: the blocks before the exit · above: those behind it · head · exit: its gate and bridge ·
-    borrowed: what a draft reads beside the head."""
+    borrowed: what a draft reads beside the head · drafts: what it reads of the head; None: all."""
 
     below: float
     above: float
     head: float = 0.0
     exit: float = 0.0
     borrowed: float = 0.0
+    drafts: float | None = None
 
     @property
     def full(self) -> float:
@@ -53,10 +54,12 @@ def gain_bound_with_heads(q: float, reads: Reads) -> float:
     """G with what it leaves out: gate and bridge, and the head, which every round reads. May be below 1: exits cost
     something even if nothing leaves."""
 
+    draft_head = reads.head if reads.drafts is None else reads.drafts
+
     def read(rounds: int) -> float:
         drafts = rounds - 1
-        every = rounds * (reads.below + reads.exit + reads.head)
-        return every + drafts * reads.borrowed + reads.above
+        every = rounds * (reads.below + reads.exit)
+        return every + drafts * (draft_head + reads.borrowed) + reads.above + reads.head
 
     return max(said(q, j) * reads.full / read(j) for j in range(1, ROUNDS))
 

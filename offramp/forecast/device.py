@@ -53,7 +53,7 @@ class Described(Clock):
         parts, blocks, after = self.parts, len(self.parts.blocks), setting.after
         gate = parts.gate if setting.gated else Cost()
         borrowed = parts.borrowed(setting.bridge)
-        draft = parts.head + parts.settle[setting.propagation][after] + borrowed
+        draft = parts.leaves(setting.kind.judged) + parts.settle[setting.propagation][after] + borrowed
         return Timings(
             shallow=self._curve(parts.span(0, after) + gate, after, rows),
             deep=self._curve(parts.span(after, blocks) + parts.head, blocks - after, rows),

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from offramp.engine.controller import Prospect, promises
 from offramp.engine.measure import MOST
 from offramp.engine.timings import Timings
+from offramp.evaluation.bootstrap import Interval
 from offramp.forecast.agreement import Agreement
 from offramp.forecast.clock import Clock
-from offramp.forecast.interval import Share
 from offramp.forecast.setting import NO_GATE, PERFECT, Setting, Skill
 
 ALIKE = 0.02
@@ -70,7 +70,7 @@ def outlook(
     return Outlook(found.after, found.bridge, found.share.value, propagation, changed, gains)
 
 
-def _gain(clock: Clock, setting: Setting, share: Share, skill: Skill, rows: int) -> Gain:
+def _gain(clock: Clock, setting: Setting, share: Interval, skill: Skill, rows: int) -> Gain:
     ways = [(setting, skill)]
     if setting.kind.judged:
         ways.append((replace(setting, gated=False), NO_GATE))

@@ -26,7 +26,8 @@ NOTHING = "skip"
 
 @dataclass(frozen=True)
 class Parts:
-    """Costs of one token, `context` tokens into a sequence. gate: an exit's run, its bridge `none` included.
+    """Costs of one token, `context` tokens into a sequence. gate: an exit's run, its bridge `none` included. drafts:
+    what a judged draft reads of the head where that is a short list; None is all of it.
 
     settle: by propagation and exit, what a token that leaves costs the deeper blocks at once, nothing where it waits;
     propagations that do not serve these blocks are missing.
@@ -37,6 +38,11 @@ class Parts:
     gate: Cost
     settle: Mapping[str, Mapping[int, Cost]]
     context: int
+    drafts: Cost | None = None
+
+    def leaves(self, judged: bool) -> Cost:
+        """The head as a token that leaves reads it."""
+        return self.drafts if judged and self.drafts is not None else self.head
 
     def span(self, start: int, stop: int) -> Cost:
         """Of blocks `start` to `stop`, the last excluded."""
@@ -50,6 +56,7 @@ class Parts:
             self.head.weight_bytes,
             self.gate.weight_bytes,
             self.borrowed(bridge).weight_bytes,
+            None if self.drafts is None else self.drafts.weight_bytes,
         )
 
     def borrowed(self, bridge: str) -> Cost:
@@ -72,6 +79,7 @@ def parts_of(model: Model, gate: ExitConfig, after: Sequence[int], context: int 
         costs["exits.0.gate"]["run"],
         {name: by_exit for name, by_exit in settle.items() if by_exit},
         context,
+        costs["draft_head"]["run"] if "draft_head" in costs else None,
     )
 
 

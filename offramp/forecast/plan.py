@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from offramp.engine.timings import Timings
+from offramp.evaluation.bootstrap import Interval
 from offramp.exits.base import ExitConfig
 from offramp.forecast.agreement import Agreement
 from offramp.forecast.bound import gain_bound, gain_bound_alone, gain_bound_with_heads
 from offramp.forecast.clock import Clock
-from offramp.forecast.interval import Share
 from offramp.forecast.outlook import Outlook, outlook
 from offramp.forecast.parts import Parts
 from offramp.forecast.setting import Setting, Skill
@@ -38,7 +38,7 @@ class Exit:
 
     after: int
     bridge: str
-    agreement: Share
+    agreement: Interval
     above: float
     bound_one: float
     bound_many: float

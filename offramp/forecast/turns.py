@@ -21,6 +21,8 @@ from offramp.models.base import Model
 CHUNKS = (0, 1, 3, 7)
 """Drafts of the cycles that are watched, in turn."""
 REPEATS = 8
+TRIES = 4
+"""Cycles may be cut short where rows end: so many times as many are tried."""
 BUDGET = 3.0
 """Seconds for one number of rows and one exit, about: then what was seen once will do."""
 STARTS = 8
@@ -55,7 +57,7 @@ class _Sweep(Controller):
         return CHUNKS[self.cycles % len(CHUNKS)]
 
 
-class _Speaker:
+class Speaker:
     """An engine of so many rows that speak without end, drafting every token where it has an exit.
 
     Raises UsageError for a model whose context has no room for it.
@@ -74,24 +76,34 @@ class _Speaker:
         self.rows, self.running = rows, list[int]()
 
     def cycle(self) -> list[float]:
-        """Seconds of each turn, up to the one in which every row speaks. Raises UsageError where they never do."""
+        """Seconds of each turn of a whole cycle, up to the one in which every row speaks; rows that end before it
+        begin again. Raises UsageError where they never speak."""
         for _ in range(STARTS):
-            if not self.running:
-                self.running = self.engine.add_samples(self.request, self.rows)
-            taken = list[float]()
-            while self.running:
-                start = perf_counter()
-                events = self.engine.step()
-                taken.append(perf_counter() - start)
-                if any(event.finish for event in events):
-                    self._stop()
-                elif len({event.request for event in events}) == self.rows:
-                    return taken
-                elif events:  # the others still begin
-                    taken.clear()
+            if (self.running or self._begun()) and (taken := self._spoken()):
+                return taken
         raise UsageError(
             "this model ends every text at once, so it cannot be timed: are its weights numbers?"
         )
+
+    def _begun(self) -> bool:
+        """New rows, whose prompts are run until all have spoken; whether none ended."""
+        self.running = self.engine.add_samples(self.request, self.rows)
+        return self._spoken() is not None
+
+    def _spoken(self) -> list[float] | None:
+        """Seconds of each turn, up to the one in which every row speaks; None where one ends before."""
+        taken = list[float]()
+        while True:
+            start = perf_counter()
+            events = self.engine.step()
+            taken.append(perf_counter() - start)
+            if any(event.finish for event in events):
+                self._stop()
+                return None
+            if len({event.request for event in events}) == self.rows:
+                return taken
+            if events:  # the others still begin
+                taken.clear()
 
     def _stop(self) -> None:
         for number in self.running:
@@ -100,13 +112,16 @@ class _Speaker:
 
 
 def watch(model: Model, exits: ExitSet, rows: int) -> Turns:
-    """Turns of so many rows, with one exit; its gate is run, if it has one, and not asked. Contexts begin empty."""
-    drafting, alone = _Speaker(model, exits, rows), _Speaker(model, None, rows)
+    """Turns of so many rows, with one exit; its gate is run, if it has one, and not asked. Contexts begin empty.
+
+    Raises UsageError where tokens do not leave, whatever is asked for: at gates that are not numbers.
+    """
+    drafting, alone = Speaker(model, exits, rows), Speaker(model, None, rows)
     drafting.cycle(), alone.cycle()  # one that warms up
     leaves, stays, plain = list[float](), list[float](), list[float]()
     deep: dict[int, list[float]] = {count: [] for count in CHUNKS}
     begun = perf_counter()
-    while min(map(len, deep.values())) < REPEATS:
+    for _ in range(TRIES * REPEATS * len(CHUNKS)):
         *drafts, last, below = drafting.cycle()
         beside = sum(alone.cycle())
         plain.append(beside)
@@ -114,8 +129,13 @@ def watch(model: Model, exits: ExitSet, rows: int) -> Turns:
         stays.append(last / beside)
         if len(drafts) in deep:
             deep[len(drafts)].append(below / beside)
-        if perf_counter() - begun > BUDGET and all(deep.values()):
+        least = min(map(len, deep.values()))
+        if least >= REPEATS or (least and perf_counter() - begun > BUDGET):
             break
+    if not all(deep.values()):
+        raise UsageError(
+            "no token leaves at this exit, so it cannot be timed: are its gate's weights numbers?"
+        )
     without = median(stays)
     by_drafts = {count: median(shares) for count, shares in deep.items()}
     return Turns(rows, median(plain), without, max(0.0, median(leaves) - without), by_drafts)

@@ -52,7 +52,7 @@ class EarlyExits:
     on_event: Callable[[TokenEvent], None] | None = None
 
     def load(self, theirs: Any, model: Model) -> tuple[ExitSet | None, tuple[float, ...]]:
-        """The exits for `theirs`, of which `model` is the twin, and the thresholds.
+        """The exits for `theirs`, which `model` is too, and the thresholds.
 
         Raises ExitsError and UsageError as `offramp.load` does.
         """
@@ -100,9 +100,9 @@ class Decoder:
         pad = _padding(generation_config, rows, stopping_criteria)
         streamer = self.streamer if streamer is None else streamer
         watch = Watch(rows, stopping_criteria, streamer, self.early.on_event, input_ids.device)
-        sampling = self._sampling(generation_config.do_sample)
-        end = stopping_criteria.max_length or model_of(model).config.context_length
-        watch.run(self._engine(model, rows, sampling, logits_processor, end))
+        sampling, ours = self._sampling(generation_config.do_sample), model_of(model)
+        end = stopping_criteria.max_length or ours.config.context_length
+        watch.run(self._engine(model, ours, rows, sampling, logits_processor, end))
         ids_BT = cast(torch.LongTensor, padded(rows, pad, input_ids.device))
         if generation_config.return_dict_in_generate:
             return GenerateDecoderOnlyOutput(sequences=ids_BT)
@@ -116,10 +116,10 @@ class Decoder:
         return Sampling(temperature=1.0 if do_sample else 0.0, seed=seed or 0)
 
     def _engine(
-        self, theirs: Any, rows: Sequence[Row], sampling: Sampling, processors: Any, end: int
+        self, theirs: Any, model: Model, rows: Sequence[Row], sampling: Sampling, processors: Any, end: int
     ) -> Engine:
         """An engine that holds one request for each row, in their order. end: tokens of a row, padding included."""
-        early, model = self.early, model_of(theirs)
+        early = self.early
         exits, thresholds = early.load(theirs, model)
         max_tokens = max(1, end - rows[0].length)
         room = max(len(row.prompt) for row in rows) + max_tokens

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.logits_process import (
+    ClassifierFreeGuidanceLogitsProcessor,
+    SynthIDTextWatermarkLogitsProcessor,
+    UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
 
 from offramp.errors import UsageError
 
@@ -20,11 +25,11 @@ HARMLESS = {
     "logits_to_keep",
 }
 """What `generate` itself hands to a decoding loop."""
-STATEFUL = {
-    "ClassifierFreeGuidanceLogitsProcessor",
-    "SynthIDTextWatermarkLogitsProcessor",
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
-}
+STATEFUL = (
+    ClassifierFreeGuidanceLogitsProcessor,
+    SynthIDTextWatermarkLogitsProcessor,
+    UnbatchedClassifierFreeGuidanceLogitsProcessor,
+)
 
 
 def refuse_config(config: Any) -> None:
@@ -50,8 +55,9 @@ def refuse_inputs(given: Mapping[str, Any]) -> None:
 
 def refuse_processors(processors: Iterable[object]) -> None:
     """Raises UsageError for processors that are no function of a row's ids and scores alone."""
-    names = {type(processor).__name__ for processor in processors}
-    if stateful := sorted(names & STATEFUL):
-        raise UsageError(
-            f"{stateful[0]} is not supported: it remembers its calls, and drafts are asked about twice."
-        )
+    for processor in processors:
+        if isinstance(processor, STATEFUL):
+            raise UsageError(
+                f"{type(processor).__name__} is not supported: it remembers its calls, and drafts are asked about "
+                "twice."
+            )

@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from transformers.generation.logits_process import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
+    PrefixConstrainedLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from offramp.errors import UsageError
 
@@ -54,12 +60,12 @@ def _start(mask_T: Sequence[int]) -> int:
     return start
 
 
-BATCHED = {
-    "EncoderNoRepeatNGramLogitsProcessor",
-    "EncoderRepetitionPenaltyLogitsProcessor",
-    "PrefixConstrainedLogitsProcessor",
-    "RepetitionPenaltyLogitsProcessor",
-}
+BATCHED = (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
+    PrefixConstrainedLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 """Those of transformers that know rows by their place in the batch, by padding say. They are shown a whole batch."""
 
 
@@ -76,7 +82,7 @@ class Processors:
         ids_1T = torch.tensor([[*self.padding, *before]], device=logits_V.device)
         scores_1V = logits_V[None].to(torch.float32, copy=True)  # processors may write into them
         for processor in self.processors:
-            if type(processor).__name__ in BATCHED:
+            if isinstance(processor, BATCHED):
                 scores_BV = processor(ids_1T.repeat(self.batch, 1), scores_1V.repeat(self.batch, 1))
                 scores_1V = scores_BV[self.place : self.place + 1]
             else:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,46 +17,15 @@ from offramp.models.shapes import shapes_only
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 
 
-@dataclass(frozen=True)
-class Twin:
-    """Our model, the parameters it was made from, and the values of those it does not hold themselves but views or
-    copies of (fused or transposed tensors). It holds tensors only, never the model they belong to."""
-
-    model: Model
-    sources: Mapping[str, Tensor]
-    derived: Mapping[str, tuple[int, int]]
-
-    def fits(self, weights: Mapping[str, Tensor]) -> bool:
-        """Whether these are still its parameters, the derived ones unchanged."""
-        same = weights.keys() == self.sources.keys()
-        return (
-            same
-            and all(weights[name] is source for name, source in self.sources.items())
-            and all(_values(weights[name]) == seen for name, seen in self.derived.items())
-        )
-
-
-_TWINS: WeakKeyDictionary[nn.Module, Twin] = WeakKeyDictionary()
-"""Each model's twin, for as long as the model lives."""
-
-
+@torch.no_grad()
 def model_of(theirs: Any) -> Model:
     """Our model over the parameters of `theirs`, a causal language model: shared, not copied, wherever both lay
-    them out alike.
+    them out alike. Of those that it does not hold themselves (fused or transposed ones) it has the values of now.
 
-    Made once for each object; made again where its parameters were replaced since.
     Raises CheckpointError for a family, a number format or a quantisation that is not supported.
     """
     family = family_for(theirs.config.model_type)
     weights = _as_stored(theirs, family)
-    twin = _TWINS.get(theirs)
-    if twin is None or not twin.fits(weights):
-        twin = _TWINS[theirs] = _make(theirs, family, weights)
-    return twin.model
-
-
-@torch.no_grad()
-def _make(theirs: Any, family: Family, weights: Mapping[str, Tensor]) -> Twin:
     _refuse_formats(theirs, weights)
     config = family.config_from(theirs.config.to_dict())
     with shapes_only():
@@ -70,16 +37,12 @@ def _make(theirs: Any, family: Family, weights: Mapping[str, Tensor]) -> Twin:
             f"{type(theirs).__name__} is no plain {config.model_type}: missing or unused are "
             f"{', '.join(strange[:3])}{more}; merge adapters first"
         )
-    derived = {}
     for stored, whole in weights.items():
-        parts = family.split(stored, whole, config)
-        for name, part in zip(names[stored], parts, strict=True):
+        for name, part in zip(names[stored], family.split(stored, whole, config), strict=True):
             _put(model, name, part, stored)
-        if parts[0] is not whole:
-            derived[stored] = _values(whole)
     if config.tie_embeddings:
         model.head.register_parameter("weight", model.embed.get_parameter("weight"))
-    return Twin(model.eval(), weights, derived)
+    return model.eval()
 
 
 def _as_stored(theirs: Any, family: Family) -> dict[str, Tensor]:
@@ -88,11 +51,6 @@ def _as_stored(theirs: Any, family: Family) -> dict[str, Tensor]:
     if head in weights:
         weights[family.weight_name("head.weight")] = weights.pop(head)
     return weights
-
-
-def _values(weight: Tensor) -> tuple[int, int]:
-    """Another pair after every change of the values: where they lie, and how often they were written in place."""
-    return weight.data_ptr(), weight._version
 
 
 def _refuse_formats(theirs: Any, weights: Mapping[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from offramp.mixers._steps import Steps, in_steps
 from offramp.mixers.base import RUN_LIMIT, Mark, Mixer, State
-from offramp.ops.conv import conv_tokens, next_window, windows
+from offramp.ops.conv import causal_conv, conv_cell, conv_tokens, next_window, windows
 from offramp.ops.norm import at_least_float32
 from offramp.ops.rowwise import rowwise
 
@@ -171,6 +171,13 @@ class Recurrent(Mixer):
         own = state.tape.flatten(0, 1)[self.conv1d.kernel_size[0] - 1 :]  # what a window's last input is
         own.index_copy_(0, walk.window_L, inputs_MC[: len(walk.window_L)])
 
+    def _convolved_whole(self, inputs_RTC: Tensor, window_RWC: Tensor | None) -> Tensor:
+        """What the convolution gives for whole sequences `[R, T, C]`, or for a prompt cell behind a window."""
+        weight_CW, bias_C = self.conv1d.weight[:, 0], self.conv1d.bias
+        if window_RWC is None:
+            return F.silu(causal_conv(inputs_RTC, weight_CW, bias_C))
+        return F.silu(conv_cell(inputs_RTC, weight_CW, bias_C, window_RWC), inplace=True)
+
     def _convolved(self, state: RecurrentState, walk: Walk) -> Tensor:
         """What the convolution gives for tokens on the tapes, `[L, C]`."""
         weight_CW = at_least_float32(self.conv1d.weight[:, 0])
@@ -216,6 +223,23 @@ class Recurrent(Mixer):
             source_R, slot_R = torch.tensor(index, device=state.tape.device)
             moved_RWC = windows(state.tape, before).index_select(0, source_R)
             state.window.index_copy_(0, slot_R, moved_RWC)
+
+
+def outputs_of(linear: nn.Linear, x: Tensor, outputs: slice) -> Tensor:
+    """Some of a linear map's outputs, reading their weights alone."""
+    bias = None if linear.bias is None else linear.bias[outputs]
+    return F.linear(x, linear.weight[outputs], bias)
+
+
+def driven_and_gates(
+    in_proj: nn.Linear, x_RTD: Tensor, driven: slice, gates: slice, last: int
+) -> tuple[Tensor, Tensor]:
+    """Of a projection's outputs those that drive the state, of all tokens, and the gates of the last so many."""
+    if last == x_RTD.shape[1]:
+        both = in_proj(x_RTD)
+        return both[..., driven], both[..., gates]
+    ends_RLD = x_RTD[:, x_RTD.shape[1] - last :]
+    return outputs_of(in_proj, x_RTD, driven), outputs_of(in_proj, ends_RLD, gates)
 
 
 def with_padding(x_L: Tensor, tokens: int) -> Tensor:

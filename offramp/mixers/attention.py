@@ -29,6 +29,15 @@ class EntryKind(NamedTuple):
     rope: Rope | None
 
 
+class Cell(NamedTuple):
+    """All entries that a prompt cell's tokens may see, the cell's own last, and its tokens' rotations."""
+
+    k_LGK: Tensor
+    v_LGK: Tensor
+    pos_L: Tensor
+    turns: Turns
+
+
 class Attention(Mixer):
     """rope None: no positions. window: how many positions a token sees back, itself included.
 
@@ -101,21 +110,40 @@ class Attention(Mixer):
         return [Mark(chunk.place, chunk.position) for chunk in chunks]
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        return self.prefill_last(x_RTD, state, rows, x_RTD.shape[1])
+
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
         assert isinstance(state, AttentionState)
         assert all(state.provisional[slot] == 0 for slot in rows), "a prompt cell follows final tokens only"
         tokens = x_RTD.shape[1]
         assert self.window is None or tokens <= CELL, "a window's state has room for one cell"
-        q_RTHK, (k_RTGK, v_RTGK) = self._queries(x_RTD), self._keys_and_values(x_RTD)
-        mixed = []
-        for q_THK, k_TGK, v_TGK, slot in zip(q_RTHK, k_RTGK, v_RTGK, rows, strict=True):
-            chunk, first = state.claim(slot, tokens), first_read(state.entries[slot], self.window)
-            turns = state.turns([chunk])
-            state.write(chunk, _turned(k_TGK, turns), v_TGK)
-            k_LGK, v_LGK, pos_L = state.read(slot, first, state.written(slot))
-            q_THK = _turned(q_THK, turns)
-            mixed.append(attend_cell(q_THK, k_LGK, v_LGK, pos_L[-tokens:], pos_L, self.window))
-            state.commit(slot, tokens)
+        k_RTGK, v_RTGK = self._keys_and_values(x_RTD)
+        cells = [self._take_in(*cell, state) for cell in zip(k_RTGK, v_RTGK, rows, strict=True)]
+        if not last:
+            return x_RTD[:, tokens:]
+        q_RTHK = self._queries(x_RTD[:, tokens - last :])
+        mixed = [self._attend_cell(q_THK, cell) for q_THK, cell in zip(q_RTHK, cells, strict=True)]
         return self.o_proj(torch.stack(mixed).flatten(2))
+
+    def _take_in(self, k_TGK: Tensor, v_TGK: Tensor, slot: int, state: AttentionState) -> Cell:
+        """A prompt cell's entries become final."""
+        tokens, first = len(k_TGK), first_read(state.entries[slot], self.window)
+        chunk = state.claim(slot, tokens)
+        turns = state.turns([chunk])
+        k_TGK = _turned(k_TGK, turns)
+        state.write(chunk, k_TGK, v_TGK)
+        k_LGK, v_LGK, pos_L = state.read(slot, first, state.written(slot))
+        state.commit(slot, tokens)
+        if len(k_LGK) == tokens:
+            k_LGK, v_LGK = k_TGK, v_TGK  # the same numbers, not turned
+        return Cell(k_LGK, v_LGK, pos_L, turns)
+
+    def _attend_cell(self, q_THK: Tensor, cell: Cell) -> Tensor:
+        """`[T, H, K]`: queries of the cell's last tokens, not yet rotated."""
+        tokens = len(q_THK)
+        turns = None if cell.turns is None else (cell.turns[0][-tokens:], cell.turns[1][-tokens:])
+        q_THK = _turned(q_THK, turns)
+        return attend_cell(q_THK, cell.k_LGK, cell.v_LGK, cell.pos_L[-tokens:], cell.pos_L, self.window)
 
     def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, AttentionState)

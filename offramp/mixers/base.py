@@ -109,6 +109,11 @@ class Mixer(nn.Module, ABC):
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
         """A prompt cell: T tokens a row in the parallel form, final at once. Needs nothing provisional."""
 
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
+        """A prompt cell as `prefill` takes it, of which only the outputs `[R, last, D]` of the last so many tokens are
+        wanted: none where the state is all. A mixer that can make fewer makes no others."""
+        return self.prefill(x_RTD, state, rows)[:, x_RTD.shape[1] - last :]
+
     @abstractmethod
     def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         """Write the state as `forward` does and skip the output: what a token that left still owes this layer."""

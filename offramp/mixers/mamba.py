@@ -16,9 +16,15 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from offramp.mixers._first_weights import init_conv, init_steps, uniform
-from offramp.mixers._recurrent import Recurrent, RecurrentState, Walk, with_padding
+from offramp.mixers._recurrent import (
+    Recurrent,
+    RecurrentState,
+    Walk,
+    driven_and_gates,
+    outputs_of,
+    with_padding,
+)
 from offramp.mixers.base import RUN_LIMIT, State
-from offramp.ops.conv import causal_conv
 from offramp.ops.norm import at_least_float32
 from offramp.ops.rowwise import rowwise
 from offramp.ops.scan import scan_read, scan_update, selective_scan
@@ -108,26 +114,30 @@ class Mamba(Recurrent):
         return walk.steps.pack(self._out(y_ME, rowwise(F.silu, at_least_float32(z_ME))))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        return self.prefill_last(x_RTD, state, rows, x_RTD.shape[1])
+
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
         assert isinstance(state, MambaState)
-        inputs_RTE, z_RTE = self.in_proj(x_RTD).chunk(2, dim=-1)
+        inner, before = self.conv1d.in_channels, x_RTD.shape[1] - last
+        inputs_RTE, z_RLE = driven_and_gates(self.in_proj, x_RTD, slice(inner), slice(inner, None), last)
         y_RTE, final_REN = self._parallel(inputs_RTE, *self._begin_cell(state, rows))
         self._end_cell(state, rows, inputs_RTE, final_REN)
-        return self._out(y_RTE, F.silu(at_least_float32(z_RTE)))
+        return self._out(y_RTE[:, before:], F.silu(at_least_float32(z_RLE)))
 
     def advance(self, x_MD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, MambaState)
-        walk, inner = self._append(state, rows, n), self.conv1d.in_channels
-        bias = None if self.in_proj.bias is None else self.in_proj.bias[:inner]
-        weight = self.in_proj.weight[:inner]  # without the rows of z
-        u_ME, dt_ME, B_MN = self._push(state, walk, F.linear(walk.steps.line_up(x_MD), weight, bias))
+        walk, inputs = self._append(state, rows, n), slice(self.conv1d.in_channels)  # without the rows of z
+        inputs_ME = outputs_of(self.in_proj, walk.steps.line_up(x_MD), inputs)
+        u_ME, dt_ME, B_MN = self._push(state, walk, inputs_ME)
         self._settle(state, walk, (dt_ME, dt_ME * u_ME, B_MN))
 
     def _parallel(
         self, inputs_RTE: Tensor, window_RWE: Tensor | None = None, initial_REN: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """All tokens at once: y `[R, T, E]` and the final SSM state `[R, E, N]`."""
-        u_RTE = F.silu(causal_conv(inputs_RTE, self.conv1d.weight[:, 0], self.conv1d.bias, window_RWE))
-        low_RTK, B_RTN, C_RTN = self.x_proj(u_RTE).split((self.rank, self.state, self.state), dim=-1)
+        u_RTE = self._convolved_whole(inputs_RTE, window_RWE)
+        selected = self.x_proj(u_RTE.to(self.x_proj.weight.dtype))
+        low_RTK, B_RTN, C_RTN = selected.split((self.rank, self.state, self.state), dim=-1)
         dt_RTE, B_RTN, C_RTN = F.softplus(self._step(low_RTK)), self._normed(B_RTN), self._normed(C_RTN)
         D_E = at_least_float32(self.D)
         return selective_scan(u_RTE, dt_RTE, self._A(), B_RTN, C_RTN, D_E, CHUNK, initial_REN)

@@ -14,14 +14,21 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from offramp.mixers._first_weights import init_conv, init_steps, uniform
-from offramp.mixers._recurrent import Recurrent, RecurrentState, Walk, with_padding
+from offramp.mixers._recurrent import (
+    Recurrent,
+    RecurrentState,
+    Walk,
+    driven_and_gates,
+    outputs_of,
+    with_padding,
+)
 from offramp.mixers.base import RUN_LIMIT, State
-from offramp.ops.conv import causal_conv
 from offramp.ops.norm import RMSNorm, at_least_float32, gated_group_norm
 from offramp.ops.rowwise import rowwise
 from offramp.ops.ssd import ssd, ssm_read, ssm_update
 
-CHUNK = 32
+CHUNK = 32  # of whole sequences: for gradients the decays within all chunks are kept
+CELL_CHUNK = 64  # of prompt cells, where larger products are faster
 A_RANGE = (1.0, 16.0)  # of first weights, as in Mamba-2's own code
 
 
@@ -98,18 +105,22 @@ class Mamba2(Recurrent):
         return walk.steps.pack(self._out(with_padding(y_LHP, len(x)), z_ME))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+        return self.prefill_last(x_RTD, state, rows, x_RTD.shape[1])
+
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
         assert isinstance(state, Mamba2State)
-        z_RTE, xBC_RTC, dt_RTH = self._project(x_RTD)
+        driven, gates, before = slice(self.inner, None), slice(self.inner), x_RTD.shape[1] - last
+        xBCdt_RTF, z_RLE = driven_and_gates(self.in_proj, x_RTD, driven, gates, last)
+        xBC_RTC, dt_RTH = xBCdt_RTF.split((self.conv1d.in_channels, self.heads), dim=-1)
         y_RTHP, final_RHPN = self._parallel(xBC_RTC, dt_RTH, *self._begin_cell(state, rows))
         self._end_cell(state, rows, xBC_RTC, final_RHPN)
-        return self._out(y_RTHP, z_RTE)
+        return self._out(y_RTHP[:, before:], z_RLE)
 
     def advance(self, x_MD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         assert isinstance(state, Mamba2State)
         walk = self._append(state, rows, n)
-        bias = None if self.in_proj.bias is None else self.in_proj.bias[self.inner :]
-        weight = self.in_proj.weight[self.inner :]  # without the rows of z
-        xBCdt_MF = F.linear(walk.steps.line_up(x_MD), weight, bias)
+        driven = slice(self.inner, None)  # without the rows of z
+        xBCdt_MF = outputs_of(self.in_proj, walk.steps.line_up(x_MD), driven)
         self._write_rings(state, walk, *xBCdt_MF.split((self.conv1d.in_channels, self.heads), dim=-1))
         self._settle(state, walk, self._drives(state, walk))
 
@@ -142,10 +153,10 @@ class Mamba2(Recurrent):
         initial_RHPN: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """All tokens at once: y `[R, T, H, P]` and the final SSM state `[R, H, P, N]`."""
-        xBC_RTC = F.silu(causal_conv(xBC_RTC, self.conv1d.weight[:, 0], self.conv1d.bias, window_RWC))
+        x, B, C = self._split(self._convolved_whole(xBC_RTC, window_RWC))
         dt_RTH = F.softplus(at_least_float32(dt_RTH) + self.dt_bias).clamp(*self.dt_limit)
-        x, B, C = self._split(xBC_RTC)
-        return ssd(x, dt_RTH, self._A(), B, C, at_least_float32(self.D), CHUNK, initial_RHPN)
+        chunk = CHUNK if initial_RHPN is None else CELL_CHUNK
+        return ssd(x, dt_RTH, self._A(), B, C, at_least_float32(self.D), chunk, initial_RHPN)
 
     def _A(self) -> Tensor:
         return -torch.exp(at_least_float32(self.A_log))

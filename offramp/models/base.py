@@ -57,7 +57,12 @@ class Block(nn.Module):
         return self.join(x_RTD, self.mixer(self.norm(x_RTD), state, rows, n))
 
     def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
-        return self.join(x_RTD, self.mixer.prefill(self.norm(x_RTD), state, rows))
+        return self.prefill_last(x_RTD, state, rows, x_RTD.shape[1])
+
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
+        """A prompt cell, of which what comes out of the last so many tokens `[R, last, D]` is wanted."""
+        mixed_RTD = self.mixer.prefill_last(self.norm(x_RTD), state, rows, last)
+        return self.join(x_RTD[:, x_RTD.shape[1] - last :], mixed_RTD) if last else mixed_RTD
 
     def advance(self, x_RTD: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         """Write the mixer's state from the block's own norm of x, skip everything else."""
@@ -65,7 +70,12 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """`embed, blocks, norm, head`, any of them replaceable. `forward` is for training and oracles."""
+    """`embed, blocks, norm, head`, any of them replaceable. `forward` is for training and oracles.
+
+    origin: of quantised weights, the fingerprint of those they were made of.
+    """
+
+    origin: str | None = None
 
     def __init__(
         self, config: ModelConfig, embed: nn.Module, blocks: Sequence[Block], norm: nn.Module, head: nn.Module

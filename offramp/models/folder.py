@@ -10,14 +10,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError
+import huggingface_hub  # its parts come when they are first used: folders need none
 
 from offramp.errors import CheckpointError
 from offramp.files import SMALL, read_json
 from offramp.models.rawconfig import token_ids
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+OURS = "offramp"
+"""What quantised weights that this package wrote are called in config.json."""
 WANTED = (
     "config.json",
     "generation_config.json",
@@ -51,7 +52,7 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
         return Path(
             huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=list(WANTED))
         )
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # the hub's own errors are among the system's
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"there is no folder {str(source)!r}, and as a Hugging Face id it could not be fetched: {reason}"
@@ -70,8 +71,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no config.json")
     raw = read_json(folder / "config.json", SMALL, CheckpointError)
-    if quantised := raw.get("quantization_config"):
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+    quantised = raw.get("quantization_config")
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+    if quantised and method != OURS:
         raise CheckpointError(
             f"{folder} holds quantised weights ({method}): use the original float32, float16 or bfloat16 ones"
         )

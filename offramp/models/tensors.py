@@ -1,10 +1,13 @@
 """The tensors of a checkpoint folder: safetensors, in one file or in shards with an index, memory-mapped.
 
-Every tensor is checked before it is handed out: type, shape, and that its values are finite as wanted.
+Every tensor is checked before it is handed out: type, shape, and that its values are finite as wanted. One that is
+stored in the type that is wanted stays where it lies, in the file's pages, of which the system has one copy for all
+processes; only others are copied.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,9 +45,9 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 
 def read_tensors(
-    files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]], dtype: torch.dtype
+    files: Mapping[str, Path], shapes: Mapping[str, Sequence[int]], dtype: torch.dtype | None
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors named in `shapes`, file by file, as `dtype`.
+    """The tensors named in `shapes`, file by file, as `dtype`; None: as they are stored, but float64 as float32.
 
     Raises CheckpointError naming one that does not fit.
     """
@@ -54,7 +57,7 @@ def read_tensors(
                 yield name, _read(file, path, name, shapes[name], dtype)
 
 
-def _read(file: Any, path: Path, name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _read(file: Any, path: Path, name: str, shape: Sequence[int], dtype: torch.dtype | None) -> Tensor:
     found = file.get_slice(name)
     if found.get_dtype() not in FLOATS:
         raise CheckpointError(
@@ -64,10 +67,18 @@ def _read(file: Any, path: Path, name: str, shape: Sequence[int], dtype: torch.d
         raise CheckpointError(
             f"{path}: tensor {name} has shape {list(found.get_shape())}, config.json asks for {list(shape)}"
         )
-    tensor: Tensor = file.get_tensor(name).to(dtype)
-    if not torch.isfinite(tensor).all():  # after the cast: 1e300 is finite in float64 only
-        raise CheckpointError(f"{path}: tensor {name} holds NaN or values that are infinite in {dtype}")
+    kept: Tensor = file.get_tensor(name)
+    tensor = kept.to(dtype or (torch.float32 if kept.dtype == torch.float64 else kept.dtype))
+    if not all_finite(tensor):  # after the cast: 1e300 is finite in float64 only
+        raise CheckpointError(
+            f"{path}: tensor {name} holds NaN or values that are infinite in {tensor.dtype}"
+        )
     return tensor
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no value is infinite or NaN. The least and the greatest tell, and need no memory for all others."""
+    return tensor.numel() == 0 or all(math.isfinite(end.item()) for end in torch.aminmax(tensor))
 
 
 def _indexed(folder: Path) -> dict[str, Path]:

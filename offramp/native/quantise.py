@@ -18,8 +18,10 @@ from torch import Tensor
 from offramp.errors import CheckpointError
 from offramp.native.structures import I4, I8, Matrix
 
+NAMES = {I8: "int8", I4: "int4"}
 BLOCK = 32
 PAIR = 2 * BLOCK
+SCALE = torch.bfloat16
 ROWS = 4096  # quantised at a time: float32 copies of a whole head would be large
 
 
@@ -33,6 +35,11 @@ class QuantisedMatrix:
     columns: int
     format: int
 
+    @property
+    def name(self) -> str:
+        """int8 or int4."""
+        return NAMES[self.format]
+
     def matrix(self) -> Matrix:
         """As kernels read it, where it lies."""
         rows, blocks = self.scales.shape
@@ -42,6 +49,10 @@ class QuantisedMatrix:
     def rows(self, begin: int, end: int) -> QuantisedMatrix:
         """Some of the rows, in the same memory."""
         return QuantisedMatrix(self.numbers[begin:end], self.scales[begin:end], self.columns, self.format)
+
+    def picked(self, rows_R: Tensor) -> QuantisedMatrix:
+        """A copy of the rows of these numbers."""
+        return QuantisedMatrix(self.numbers[rows_R], self.scales[rows_R], self.columns, self.format)
 
     def dequantised(self) -> Tensor:
         """The weights `[F, K]` in float32 that products are made with."""
@@ -54,22 +65,39 @@ class QuantisedMatrix:
         return self.numbers.nbytes + self.scales.nbytes
 
 
-def quantise(weight_FK: Tensor, format: int) -> QuantisedMatrix:
-    """To `I8` or `I4`. Raises CheckpointError for weights that are not finite."""
+def row_bytes(columns: int, format: int) -> int:
+    """Of one row, its scales included."""
+    blocks = _padded(columns) // BLOCK
+    return blocks * (BLOCK // (1 if format == I8 else 2) + SCALE.itemsize)
+
+
+def shapes(rows: int, columns: int, format: int) -> dict[str, tuple[tuple[int, int], torch.dtype]]:
+    """Shape and type of the tensors that such a matrix is kept as."""
+    width = _padded(columns)
+    numbers = (width, torch.int8) if format == I8 else (width // 2, torch.uint8)
+    return {"numbers": ((rows, numbers[0]), numbers[1]), "scales": ((rows, width // BLOCK), SCALE)}
+
+
+def _padded(columns: int) -> int:
+    return -(-columns // PAIR) * PAIR
+
+
+def quantise(weight_FK: Tensor, format: int, name: str = "weights") -> QuantisedMatrix:
+    """To `I8` or `I4`. Raises CheckpointError, by that name, for weights that are not finite."""
     assert format in (I8, I4)
-    parts = [_quantised(rows.detach().float(), format) for rows in weight_FK.split(ROWS)]
+    parts = [_quantised(rows.detach().float(), format, name) for rows in weight_FK.split(ROWS)]
     numbers, scales = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return QuantisedMatrix(numbers, scales, weight_FK.shape[1], format)
 
 
-def _quantised(weight_FK: Tensor, format: int) -> tuple[Tensor, Tensor]:
+def _quantised(weight_FK: Tensor, format: int, name: str) -> tuple[Tensor, Tensor]:
     if not weight_FK.isfinite().all():
-        raise CheckpointError("weights hold NaN or infinity and cannot be quantised; check the checkpoint.")
+        raise CheckpointError(f"{name} hold NaN or infinity and cannot be quantised; check the checkpoint.")
     padded = F.pad(weight_FK, (0, -weight_FK.shape[1] % PAIR))
     blocks_FBW = padded.unflatten(1, (-1, BLOCK))
     most_FB = blocks_FBW.gather(2, blocks_FBW.abs().argmax(2, keepdim=True)).squeeze(2)
     # Four bits hold -8 but not 8: the largest weight, whatever its sign, is the one at -8.
-    scales_FB = (most_FB.abs() / 127 if format == I8 else most_FB / -8).bfloat16()
+    scales_FB = (most_FB.abs() / 127 if format == I8 else most_FB / -8).to(SCALE)
     inverse_FB = torch.where(scales_FB == 0, 0, 1 / scales_FB.float()).nan_to_num(posinf=0, neginf=0)
     steps = (blocks_FBW * inverse_FB[:, :, None]).round().flatten(1)
     if format == I8:

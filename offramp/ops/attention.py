@@ -25,14 +25,13 @@ def attend(q_RTHK: Tensor, k_RTGK: Tensor, v_RTGK: Tensor, window: int | None) -
 def attend_cell(
     q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, pos_T: Tensor, pos_L: Tensor, window: int | None
 ) -> Tensor:
-    """`[T, H, K]` for a prompt cell of one row: its T entries are the last of the L."""
-    return attend_masked(q_THK, k_LGK, v_LGK, visible(pos_T, pos_L, window))
-
-
-def attend_masked(q_THK: Tensor, k_LGK: Tensor, v_LGK: Tensor, sees_TL: Tensor | None) -> Tensor:
-    """`[T, H, K]` for one row, each query over the entries it sees (None: all of them)."""
+    """`[T, H, K]` for a prompt cell of one row: its T tokens' own entries are the last of the L."""
+    if len(q_THK) == len(k_LGK):
+        return attend(q_THK[None], k_LGK[None], v_LGK[None], window)[0]
     q, k, v = (part.transpose(0, 1)[None] for part in (q_THK, k_LGK, v_LGK))
+    sees_TL = None if len(q_THK) == 1 and window is None else visible(pos_T, pos_L, window)
     shared = q.shape[1] != k.shape[1]
+    k, v = k.contiguous(), v.contiguous()  # turned, PyTorch's fused kernels do not take them
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=sees_TL, enable_gqa=shared)
     return out[0].transpose(0, 1)
 

@@ -11,17 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def causal_conv(
-    x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, window_RWC: Tensor | None = None
-) -> Tensor:
-    """Whole sequences, `[R, T, C]`. window: the W-1 inputs before the first token, zeros if None."""
-    taps = weight_CW.shape[1]
-    x_RCT = x_RTC.transpose(1, 2)
-    if window_RWC is None:
-        x_RCT = F.pad(x_RCT, (taps - 1, 0))
-    else:
-        x_RCT = torch.cat((window_RWC.transpose(1, 2), x_RCT), dim=-1)
+def causal_conv(x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None) -> Tensor:
+    """Whole sequences, `[R, T, C]`; before the first token there were zeros."""
+    x_RCT = F.pad(x_RTC.transpose(1, 2), (weight_CW.shape[1] - 1, 0))
     return F.conv1d(x_RCT, weight_CW[:, None], bias_C, groups=len(weight_CW)).transpose(1, 2)
+
+
+def conv_cell(x_RTC: Tensor, weight_CW: Tensor, bias_C: Tensor | None, window_RWC: Tensor) -> Tensor:
+    """A prompt cell `[R, T, C]`, in float32 at least. window: the W-1 inputs before the first token.
+
+    Tap by tap, where everything lies: `conv1d` would have the tokens side by side, and turning them takes longer.
+    """
+    (rows, tokens, channels), before = x_RTC.shape, window_RWC.shape[1]
+    dtype = torch.promote_types(x_RTC.dtype, torch.float32)
+    inputs_RLC = x_RTC.new_empty(rows, before + tokens, channels, dtype=dtype)
+    inputs_RLC[:, :before], inputs_RLC[:, before:] = window_RWC, x_RTC
+    weight_WC = weight_CW.T.to(dtype).contiguous()
+    y_RTC = inputs_RLC[:, before:] * weight_WC[-1]
+    for w, weight_C in enumerate(weight_WC[:-1]):
+        y_RTC.addcmul_(inputs_RLC[:, w : w + tokens], weight_C)
+    return y_RTC if bias_C is None else y_RTC.add_(bias_C)
 
 
 def next_window(window_RWC: Tensor, x_RTC: Tensor) -> Tensor:

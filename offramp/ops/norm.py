@@ -22,7 +22,9 @@ def rms_norm(x: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
     Computed in float32 at least, given in weight's dtype.
     """
-    y = F.rms_norm(at_least_float32(x), weight_D.shape, eps=eps)
+    if x.dtype != weight_D.dtype:  # else PyTorch raises what it computes with, and what it gives is wanted so
+        x = at_least_float32(x)
+    y = F.rms_norm(x, weight_D.shape, eps=eps)
     return y.to(weight_D.dtype) * weight_D
 
 

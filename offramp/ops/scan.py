@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from offramp.native.library import Library, find
+from offramp.native.selective_scan import selective_scan as scan_cells
 from offramp.ops.rowwise import rowwise
 
 
@@ -28,11 +30,13 @@ def selective_scan(
     chunk: int = 32,
     initial_REN: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """y `[R, T, E]` and the final state `[R, E, N]`.
+    """y `[R, T, E]` and the final state `[R, E, N]`: by the kernel where there is one and nobody wants gradients.
 
     Never more than `[R, Q, E, N]` at a time: with gradients only the states between chunks are kept, and each
     chunk is computed again on the way back (the paper's section 3.3.2).
     """
+    if (library := _kernels_for(dt_RTE)) is not None:
+        return scan_cells(library, u_RTE, dt_RTE, A_EN, B_RTN, C_RTN, D_E, initial_REN)
     dtype, outputs = dt_RTE.dtype, []
     u_RTE, B_RTN, C_RTN = (part.to(dtype) for part in (u_RTE, B_RTN, C_RTN))
     h_REN = dt_RTE.new_zeros(len(u_RTE), *A_EN.shape) if initial_REN is None else initial_REN.to(dtype)
@@ -45,6 +49,12 @@ def selective_scan(
             y_RQE, h_REN = _chunk(h_REN, A_EN, *part)
         outputs.append(y_RQE)
     return torch.cat(outputs, dim=1) + D_E * u_RTE, h_REN
+
+
+def _kernels_for(dt: Tensor) -> Library | None:
+    """Those that scan numbers of dt's kind; they know no gradients."""
+    fits = dt.device.type == "cpu" and dt.dtype == torch.float32
+    return find() if fits and not torch.is_grad_enabled() else None
 
 
 def _chunk(

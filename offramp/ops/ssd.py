@@ -2,7 +2,7 @@
 
     h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t^T        y_t = h_t C_t + D x_t
 
-Shapes: R rows, T tokens, H heads = G groups of J, P head dim, N state, c chunks of Q tokens, z = c + 1.
+Shapes: R rows, T tokens, H heads = G groups of J, P head dim, N state, c chunks of Q tokens, F = J P.
 The heads of a group share B and C. dt arrives after its bias, softplus and clamp; A is negative. States and
 decays have dt's dtype, float32 at least.
 """
@@ -12,6 +12,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+FAINTEST = -60.0
+"""The log of a decay below which it is not taken: products with floats too small for their full precision take a
+hundred times as long."""
 
 
 def ssd(
@@ -25,22 +29,20 @@ def ssd(
     initial_RHPN: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y `[R, T, H, P]` and the final state `[R, H, P, N]`: attention in chunks, recurrence between them."""
-    tokens, heads = dt_RTH.shape[1:]
-    groups, dtype = B_RTGN.shape[2], dt_RTH.dtype
+    tokens, groups, dtype = dt_RTH.shape[1], B_RTGN.shape[2], dt_RTH.dtype
     xdt_RcQHP = _cut(x_RTHP * dt_RTH[..., None], chunk)
     B_RcGQN = _cut(B_RTGN.to(dtype), chunk).transpose(2, 3)
     C_RcGQN = _cut(C_RTGN.to(dtype), chunk).transpose(2, 3)
-    log_RcQH = _cut(dt_RTH * A_H, chunk).cumsum(2)  # log of the decay since the chunk began
+    log_RcHQ = _cut(dt_RTH * A_H, chunk).transpose(2, 3).contiguous().cumsum(3)  # since the chunk began
+    since, until = (_decay(log).mT[..., None] for log in (log_RcHQ, log_RcHQ[..., -1:] - log_RcHQ))
 
-    remains = torch.exp(log_RcQH[:, :, -1:] - log_RcQH)[..., None]  # of each token at its chunk's end
-    by_group = (xdt_RcQHP * remains).unflatten(3, (groups, -1)).flatten(4).transpose(2, 3)
-    added_RcHPN = (by_group.mT @ B_RcGQN).unflatten(3, (heads // groups, -1)).flatten(2, 3).to(dtype)
-    before_RcHPN, final_RHPN = _between_chunks(added_RcHPN, log_RcQH[:, :, -1], initial_RHPN)
+    by_group = (xdt_RcQHP * until).unflatten(3, (groups, -1)).flatten(4).transpose(2, 3)
+    added_RcHPN = (by_group.mT @ B_RcGQN).view(*log_RcHQ.shape[:3], -1, B_RTGN.shape[3]).to(dtype)
+    read_RcGQF, final_RHPN = _between_chunks(added_RcHPN, since[:, :, -1], C_RcGQN, initial_RHPN)
 
-    carried = C_RcGQN @ before_RcHPN.unflatten(2, (groups, -1)).flatten(3, 4).mT
-    carried = carried.transpose(2, 3).reshape(xdt_RcQHP.shape) * torch.exp(log_RcQH)[..., None]
-    y_RcQHP = _within_chunks(xdt_RcQHP, log_RcQH, B_RcGQN, C_RcGQN) + carried
-    return y_RcQHP.flatten(1, 2)[:, :tokens] + D_H[:, None] * x_RTHP, final_RHPN
+    within_RcQHP = _within_chunks(xdt_RcQHP, log_RcHQ, B_RcGQN, C_RcGQN)
+    y_RcQHP = torch.addcmul(within_RcQHP, read_RcGQF.transpose(2, 3).reshape(xdt_RcQHP.shape), since)
+    return torch.addcmul(y_RcQHP.flatten(1, 2)[:, :tokens], D_H[:, None], x_RTHP), final_RHPN
 
 
 def _cut(x_RT: Tensor, chunk: int) -> Tensor:
@@ -51,36 +53,33 @@ def _cut(x_RT: Tensor, chunk: int) -> Tensor:
     return x_RT.unflatten(1, (-1, chunk))
 
 
-def _decay_matrix(log_Q: Tensor) -> Tensor:
-    """Decay from token j to token i, `[..., i, j]`, zero for j > i; logarithms until the last step."""
-    size = log_Q.shape[-1]
-    later = torch.ones(size, size, dtype=torch.bool, device=log_Q.device).triu(1)
-    return (log_Q[..., :, None] - log_Q[..., None, :]).masked_fill(later, -torch.inf).exp()
+def _decay(log: Tensor) -> Tensor:
+    return log.clamp(FAINTEST, 0).exp()
 
 
-def _within_chunks(xdt_RcQHP: Tensor, log_RcQH: Tensor, B_RcGQN: Tensor, C_RcGQN: Tensor) -> Tensor:
+def _within_chunks(xdt_RcQHP: Tensor, log_RcHQ: Tensor, B_RcGQN: Tensor, C_RcGQN: Tensor) -> Tensor:
     """What a token reads of the tokens of its own chunk, `[R, c, Q, H, P]`."""
-    scores_RcGQQ = C_RcGQN @ B_RcGQN.mT
-    decay_RcHQQ = _decay_matrix(log_RcQH.transpose(2, 3))
-    weights = scores_RcGQQ[:, :, :, None] * decay_RcHQQ.unflatten(2, (scores_RcGQQ.shape[2], -1))
+    size, groups = log_RcHQ.shape[-1], B_RcGQN.shape[2]
+    later_QQ = torch.ones(size, size, dtype=torch.bool, device=log_RcHQ.device).triu(1)
+    scores_RcGQQ = (C_RcGQN @ B_RcGQN.mT).masked_fill(later_QQ, 0)
+    decay_RcHQQ = _decay(log_RcHQ[..., :, None] - log_RcHQ[..., None, :])  # from token j to token i
+    weights = scores_RcGQQ[:, :, :, None] * decay_RcHQQ.unflatten(2, (groups, -1))
     return (weights.flatten(2, 3) @ xdt_RcQHP.transpose(2, 3)).transpose(2, 3)
 
 
 def _between_chunks(
-    added_RcHPN: Tensor, log_RcH: Tensor, initial_RHPN: Tensor | None
+    added_RcHPN: Tensor, decay_RcH1: Tensor, C_RcGQN: Tensor, initial_RHPN: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The state before each chunk, `[R, c, H, P, N]`, and after the last. added: what each chunk leaves."""
-    first = (
-        torch.zeros_like(added_RcHPN[:, 0]) if initial_RHPN is None else initial_RHPN.to(added_RcHPN.dtype)
-    )
-    sources_RzHPN = torch.cat((first[:, None], added_RcHPN), dim=1)
-    # float64: this sum runs over the whole sequence, and small differences of large logarithms are wanted.
-    log_RHz = F.pad(log_RcH.double().cumsum(1), (0, 0, 1, 0)).transpose(1, 2)
-    decay_RHzz = _decay_matrix(log_RHz).to(sources_RzHPN.dtype)
-    with torch.autocast(added_RcHPN.device.type, enabled=False):
-        states = decay_RHzz @ sources_RzHPN.transpose(1, 2).flatten(3)
-    states_RzHPN = states.unflatten(3, first.shape[-2:]).transpose(1, 2)
-    return states_RzHPN[:, :-1], states_RzHPN[:, -1]
+    """What tokens read of the state before their chunk, `[R, c, G, Q, F]`, and the state after the last chunk.
+
+    added: what each chunk leaves. decay: over all of it.
+    """
+    h_RHPN, groups, read = initial_RHPN, C_RcGQN.shape[2], []
+    h_RHPN = torch.zeros_like(added_RcHPN[:, 0]) if h_RHPN is None else h_RHPN.to(added_RcHPN.dtype)
+    for c, added_RHPN in enumerate(added_RcHPN.unbind(1)):
+        read.append(C_RcGQN[:, c] @ h_RHPN.unflatten(1, (groups, -1)).flatten(2, 3).mT)
+        h_RHPN = torch.addcmul(added_RHPN, h_RHPN, decay_RcH1[:, c, :, None])
+    return torch.stack(read, dim=1), h_RHPN
 
 
 def ssm_update(

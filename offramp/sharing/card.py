@@ -80,6 +80,11 @@ def _facts(exits: ExitSet, info: ExitsInfo, base_model: str | None) -> Iterator[
     yield "exits after blocks", ", ".join(map(str, config.after))
     yield "gate", f"{config.gate}, width {config.bottleneck or config.hidden_size}"
     yield "bridge", ", ".join([config.bridge, *_settings(exits)])
+    if config.draft_vocabulary:
+        yield (
+            "drafts",
+            f"chosen among {config.draft_vocabulary:,} tokens; every word is judged by the whole head",
+        )
     yield "label", info.label + (f" (k = {info.label_k})" if info.label_k > 1 else "")
     yield "trained for", info.propagation
     yield "suggested thresholds", ", ".join(f"{value:.3f}" for value in info.thresholds) or "none"

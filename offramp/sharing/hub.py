@@ -8,22 +8,21 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path, PurePath
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import huggingface_hub
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import DryRunError, HfHubHTTPError
+import huggingface_hub  # its parts come when they are first used: folders need none
 
 from offramp.errors import ExitsError, OfframpError
 from offramp.exits.store import CARD_FILE, CONFIG_FILE, FILES, WEIGHTS_FILE
 from offramp.files import SMALL, read_json
 from offramp.models.folder import HUB_ID
 
+if TYPE_CHECKING:
+    import huggingface_hub.errors  # whatever raises them has imported them
+
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
 LIMITS = {CONFIG_FILE: SMALL, CARD_FILE: SMALL, WEIGHTS_FILE: 4 << 30}
 """Bytes. Five full-width Mamba-2 gates for a model of 7B are about 2 GiB in float32."""
-ERRORS = cast(tuple[type[Exception], ...], (*HfHubHTTPError.__bases__, ValueError))
-"""Whatever can go wrong with the connection (an HTTPError of the client in use), with files, with names."""
 
 
 def is_hub_id(text: str) -> bool:
@@ -42,7 +41,7 @@ def fetch_exits(wanted: str) -> Path:
     name, _, revision = wanted.partition("@")
     try:
         folder = Path(_snapshot(name, revision or None, wanted))
-    except ERRORS as error:
+    except _errors() as error:
         raise ExitsError(
             f"there is no folder {wanted!r}, and as a hub id its exits could not be fetched: {_reason(error)}. "
             "Exits that were fetched before, or any local folder of them, need no connection."
@@ -61,7 +60,7 @@ def _snapshot(name: str, revision: str | None, wanted: str) -> str:
         planned = huggingface_hub.snapshot_download(
             name, revision=revision, allow_patterns=files, dry_run=True
         )
-    except DryRunError:  # no connection
+    except huggingface_hub.errors.DryRunError:  # no connection
         return huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=files)
     _refuse_large(wanted, {file.filename: file.file_size or 0 for file in planned})
     commit = planned[0].commit_hash if planned else revision
@@ -86,23 +85,26 @@ def push_exits(folder: Path, name: str, card: str, private: bool = False) -> str
         WEIGHTS_FILE: str(folder / WEIGHTS_FILE),
         CARD_FILE: card.encode("utf-8", "replace"),  # half a surrogate pair is no UTF-8
     }
-    api = HfApi(library_name="offramp")
+    api = huggingface_hub.HfApi(library_name="offramp")
     try:
         url = api.create_repo(name, private=private or None, repo_type="model", exist_ok=True)
         parent = _check_repository(api, name, private)
         api.create_commit(
             name,
-            [CommitOperationAdd(path_in_repo=file, path_or_fileobj=data) for file, data in contents.items()],
+            [
+                huggingface_hub.CommitOperationAdd(path_in_repo=file, path_or_fileobj=data)
+                for file, data in contents.items()
+            ],
             commit_message="Exits and their card",
             repo_type="model",
             parent_commit=parent,  # nobody wrote there since it was looked at
         )
-    except ERRORS as error:
+    except _errors() as error:
         raise OfframpError(f"{name} was not pushed: {_reason(error)} (`hf auth login` logs in)") from error
     return str(url)
 
 
-def _check_repository(api: HfApi, name: str, private: bool) -> str | None:
+def _check_repository(api: huggingface_hub.HfApi, name: str, private: bool) -> str | None:
     """Its newest commit. Raises OfframpError for one that exits would overwrite, or that everybody can read."""
     found = api.model_info(name)
     files = {file.rfilename for file in found.siblings or ()}
@@ -133,6 +135,12 @@ def _published(path: Path) -> bytes:
 def short_name(text: str) -> str:
     """A hub id as it is, of another path its last part."""
     return text if HUB_ID.fullmatch(text) else PurePath(text).name
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Whatever can go wrong with the connection (an HTTPError of the client in use), with files, with names."""
+    bases = huggingface_hub.errors.HfHubHTTPError.__bases__
+    return cast(tuple[type[Exception], ...], (*bases, ValueError))
 
 
 def _reason(error: BaseException) -> str:

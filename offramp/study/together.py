@@ -93,6 +93,9 @@ class TogetherJob:
         configs = [student.config for student in students]
         shared = {(c.seed, c.steps, c.tokens_per_step, c.window) for c in configs}
         assert len(shared) == 1, "exit sets that learn together read the same batches for as many steps"
+        assert not any(s.exits.config.draft_vocabulary for s in students), (
+            "labels they share are of whole heads"
+        )
         self.steps, self.lesson = configs[0].steps, Lesson(model, data.training[:1])
         self.jobs = {
             student.name: ExitsJob(model, student.exits, data, student.config, backbone, watch=self.watch)

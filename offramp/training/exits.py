@@ -29,6 +29,7 @@ from offramp.training.checkpoint import discard
 from offramp.training.distributed import ALONE, Workers
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits_job import ExitsJob
+from offramp.training.frequency import check_draft_vocabulary
 from offramp.training.loop import Limits, Outcome, run
 from offramp.training.metrics import BridgeMetrics, gate_metrics, threshold_for
 from offramp.training.observe import Observation, Watch, joined, observe
@@ -94,7 +95,7 @@ def train_exits(
     together; the main one writes. watch: what is made of `data`'s items.
     Raises ExitsError when `out` holds anything but exits, DataError when no window can be cut or an id is
     beyond the vocabulary, UsageError for a window beyond the model's context, for a label about another
-    bridge's token and for a revision of more than 256 characters.
+    bridge's token, for a short list of drafts where nothing is judged and for a revision of more than 256 characters.
     """
     out = check_target(out)
     if config.window > model.config.context_length:
@@ -102,6 +103,7 @@ def train_exits(
             f"a window of {config.window} exceeds the model's {model.config.context_length} tokens"
         )
     _check_label(exits, config.label)
+    check_draft_vocabulary(exits.config.draft_vocabulary, config.propagation, model.config.vocab_size)
     check_data(data, model.config.vocab_size)
     backbone = fingerprint(model)
     info = ExitsInfo(model.config.model_type, backbone, config.label, revision=revision)

@@ -91,9 +91,9 @@ def observe(
     bridged = (
         [x_RTD.to(hidden[-1].dtype) for _, x_RTD in said] if distil else _given(model, exits, hidden, config)
     )
-    labels_ERT, agreed_ERT = _labelled(model, config, bridged, hidden[-1])
+    labels_ERT, agreed_ERT = _labelled(model, exits, config, bridged, hidden[-1])
     if config.label_reads == "exit":
-        labels_ERT, _ = _labelled(model, config, [hidden[after] for after in exits.after], hidden[-1])
+        labels_ERT, _ = _labelled(model, exits, config, [hidden[after] for after in exits.after], hidden[-1])
     gates_ERT = torch.stack([gate_RT for gate_RT, _ in said])
     kl_EN = None
     if distil:
@@ -103,11 +103,11 @@ def observe(
 
 @torch.no_grad()
 def _labelled(
-    model: Model, config: ExitTrainConfig, read: Sequence[Tensor], full_RTD: Tensor
+    model: Model, exits: ExitSet, config: ExitTrainConfig, read: Sequence[Tensor], full_RTD: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Labels and agreement `[E, R, T]` of what the shared norm and head read of each exit."""
     label = find_label(config.label, config.label_k)
-    return label_positions(label, config.label_k, read, full_RTD, model.logits)
+    return label_positions(label, config.label_k, read, full_RTD, model.logits, drafted=exits.drafted)
 
 
 @torch.no_grad()

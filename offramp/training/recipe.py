@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from offramp.data.documents import Documents
 from offramp.errors import UsageError
 from offramp.exits.base import ExitConfig
-from offramp.exits.exit_set import build_exits
+from offramp.exits.exit_set import ExitSet, build_exits
 from offramp.models.base import Model, ModelConfig
 from offramp.models.shapes import shapes_only
 from offramp.registry import find_function
@@ -23,6 +23,7 @@ from offramp.training.distributed import ALONE, Workers
 from offramp.training.estimate import estimate
 from offramp.training.exit_config import ExitTrainConfig
 from offramp.training.exits import train_exits
+from offramp.training.frequency import check_draft_vocabulary, listed
 from offramp.training.loop import Limits, Outcome
 from offramp.training.progress import Callback, ignore
 
@@ -109,6 +110,7 @@ class ExitRecipe(Recipe):
         return self.training.seed
 
     def check(self, model: ModelConfig) -> None:
+        check_draft_vocabulary(self.exits.draft_vocabulary, self.training.propagation, model.vocab_size)
         with shapes_only():
             build_exits(self.exits, model.num_blocks)
 
@@ -116,11 +118,15 @@ class ExitRecipe(Recipe):
         exits = build_exits(self.exits, work.model.config.num_blocks, self.training.seed)
         return estimate(work.model, exits, self.training, work.data).rows()
 
-    def train(self, work: Work) -> Done:
+    def fresh_exits(self, work: Work) -> ExitSet:
+        """With first weights; what drafts are chosen among is counted in the data."""
         exits = build_exits(self.exits, work.model.config.num_blocks, self.training.seed)
+        return listed(exits, work.model.config, work.data)
+
+    def train(self, work: Work) -> Done:
         outcome, info = train_exits(
             work.model,
-            exits,
+            self.fresh_exits(work),
             work.data,
             self.training,
             work.out,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from offramp.bench.bandwidth import LEAST, bandwidth, buffer_bytes
 from offramp.bench.contender import Job, NotRun, Turn
+from offramp.bench.limits import seconds_for
 from offramp.bench.ours import Mode, Ours
 from offramp.bench.random_models import SHAPES, write_random
 from offramp.bench.worker import Worker, contender_named
@@ -74,6 +78,35 @@ def test_a_process_that_is_gone_is_not_run(job: Job) -> None:
     with pytest.raises(NotRun, match="its process ended .SIGTERM"):
         worker.turn(PROMPTS)
     worker.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be held still")
+def test_one_that_never_answers_is_not_waited_for(job: Job) -> None:
+    worker = Worker(job, limit=lambda what, *_: 0.5 if what == "turn" else 120)
+    worker.ready(PROMPTS)
+    assert worker._process.pid
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    with pytest.raises(NotRun, match="no answer within 0.5 s"):
+        worker.turn(PROMPTS)
+    assert not worker._process.is_alive()
+    worker.close()
+
+
+def test_a_process_that_is_still_loading_can_be_given_up(job: Job) -> None:
+    worker = Worker(job, limit=lambda *_: 0.01)
+    with pytest.raises(NotRun, match="no answer within 0 s"):
+        worker.ready(PROMPTS)
+    assert not worker._process.is_alive()
+    worker.close()
+
+
+def test_limits_grow_with_the_work(job: Job, folder: Path) -> None:
+    least = seconds_for("turn", job, PROMPTS)
+    assert 60 < least < 300
+    assert seconds_for("turn", replace(job, tokens=100), PROMPTS) > least + 20
+    assert seconds_for("turn", job, PROMPTS * 8) > least + 10
+    assert seconds_for("ready", job, PROMPTS) > seconds_for("bound", job, PROMPTS) > least
+    assert seconds_for("turn", replace(job, folder=folder / "exits"), PROMPTS) < least, "weights count"
 
 
 @pytest.mark.parametrize("engine", ["full", "verify", "verify/2", "project", "skip/0"])

@@ -150,8 +150,12 @@ def test_answers_that_nobody_gave_are_asked_for_or_refused(
     first, *rest = out.read_text().splitlines(keepends=True)
     item = json.loads(first)
     count = len(item["reply"]["tokens"])
-    foreign = {"reply": item["reply"] | {"tokens": [10**30] * count}}
-    for change in (foreign, {"reply": item["reply"] | {"tokens": [-1] * count}}, {"scored": []}):
+    foreign = [
+        {"tokens": [10**30] * count},
+        {"tokens": [-1] * count},
+        {"work": {"exits.9.gate": {"run": [1, 1]}}},
+    ]
+    for change in (*({"reply": item["reply"] | each} for each in foreign), {"scored": []}):
         kept = {key: value for key, value in item.items() if key != "reply"}
         out.write_text(json.dumps(kept | change) + "\n" + "".join(rest))
         assert run(*command).out == whole.out

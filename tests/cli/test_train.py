@@ -74,6 +74,20 @@ def test_bridges_are_trained_and_used(
     assert bridge in run("inspect", bare_checkpoint).out
 
 
+def test_a_draft_vocabulary_is_counted_in_the_data(run: Any, bare_checkpoint: Path, data: Path) -> None:
+    result = run("train", bare_checkpoint, "--data", data, *LINEAR, "--draft-vocabulary", "9")
+    assert result.code == 0, result.err
+    exits, _ = read_exits(bare_checkpoint / "exits" / "linear")
+    assert exits.config.draft_vocabulary == 9
+    assert all(item.short_list is not None and len(item.short_list.ids) == 9 for item in exits)
+    mistaken = run(
+        "train", bare_checkpoint, "--data", data, *LINEAR, "--draft-vocabulary", "9", "--propagation", "defer"
+    )
+    assert mistaken.code == 2 and "leave out --draft-vocabulary, or train for verify" in mistaken.err
+    generated = run("generate", bare_checkpoint, "hello", "--max-tokens", "4", "--policy", "always")
+    assert generated.code == 0, generated.err
+
+
 def test_an_interrupted_run_says_how_to_go_on(
     run: Any, bare_checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,14 +14,15 @@ from offramp import registry
 from offramp.errors import UnknownName, UsageError
 from offramp.exits.base import Bridge, BridgeConfig, Exit, ExitConfig
 from offramp.exits.exit_set import build_exits
+from offramp.mixers.attention import Attention
 from offramp.mixers.base import State
 from offramp.mixers.identity import Identity
 
 WIDTH, LENGTH = 24, 14
 SETTINGS = {
-    "rank": BridgeConfig(rank=4),
-    "width": BridgeConfig(width=16),
-    "mixer": BridgeConfig(width=16, mixer="attention"),
+    "rank": [BridgeConfig(rank=4)],
+    "width": [BridgeConfig(width=16)],
+    "mixer": [BridgeConfig(width=16, mixer=name) for name in registry.names("offramp.exits.mixers")],
 }
 
 
@@ -29,7 +31,7 @@ def cases() -> list[tuple[str, BridgeConfig]]:
     found = {}
     for name in registry.names("offramp.exits.bridges"):
         reads = registry.find("offramp.exits.bridges", name, Bridge).reads
-        for settings in [SETTINGS[field] for field in reads] or [BridgeConfig()]:
+        for settings in [one for field in reads for one in SETTINGS[field]] or [BridgeConfig()]:
             found[name, settings] = None
     return [*found, ("block", BridgeConfig(mixer="gate"))]
 
@@ -161,6 +163,16 @@ def test_a_shared_trunk_is_the_gate_s(gate: str) -> None:
         "up.weight",
         "up.bias",
     }
+
+
+def test_a_mixer_of_ones_own_is_one_file(add_file: Callable[[str, str, str], None]) -> None:
+    add_file(
+        "offramp.exits.mixers",
+        "made_up",
+        "from offramp.mixers.attention import Attention\ndef mixer(width): return Attention(width, heads=1)\n",
+    )
+    mixer = exit_with("block", BridgeConfig(width=16, mixer="made_up")).bridge.mixer
+    assert isinstance(mixer, Attention) and (mixer.heads, mixer.head_dim) == (1, 16)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def test_whole_cells_chunks_rollback_and_restore_agree(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", registry.names(FOLDER))
+@torch.inference_mode()
+def test_a_cell_gives_as_many_of_its_last_outputs_as_are_wanted(name: str) -> None:
+    mixer, x = make(name), hidden(9)[None]
+    whole = mixer.prefill(x, mixer.init_state(1, MAX_LEN), [0])
+    for last in (0, 1, 9):
+        some = mixer.prefill_last(x, mixer.init_state(1, MAX_LEN), [0], last)
+        torch.testing.assert_close(some, whole[:, 9 - last :], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", registry.names(FOLDER))
 def test_gradients_reach_every_parameter(name: str) -> None:
     mixer, x = make(name), hidden(12).requires_grad_()
     mixer(x[None]).square().sum().backward()

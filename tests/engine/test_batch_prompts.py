@@ -48,8 +48,8 @@ class Counted(Engine):
         super().__init__(setup.model, setup.exits, max_len=ROOM, **options)  # type: ignore[arg-type]
         self.cells: list[int] = []
         prefill = self.frontier.prefill
-        self.frontier.prefill = lambda slot, cell: (  # type: ignore[method-assign]
-            self.cells.append(len(cell)) or prefill(slot, cell)  # type: ignore[func-returns-value]
+        self.frontier.prefill = lambda slot, cell, more=False: (  # type: ignore[method-assign]
+            self.cells.append(len(cell)) or prefill(slot, cell, more)  # type: ignore[func-returns-value]
         )
 
 

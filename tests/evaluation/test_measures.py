@@ -113,6 +113,14 @@ def test_replies_to_other_prompts_are_refused(model: Tiny, full: list[Reply]) ->
             judge(model.plain(), FULL, ITEMS, found, answers)
 
 
+@pytest.mark.parametrize("work", [{"exits.9.gate": {"run": (1, 1)}}, {"blocks.0": {"fly": (1, 1)}}], ids=str)
+def test_replies_of_another_model_are_refused(model: Tiny, full: list[Reply], work: dict[str, Any]) -> None:
+    [(part, verbs)] = work.items()
+    found = [*full[:-1], replace(full[-1], work=work)]
+    with pytest.raises(DataError, match=f"replies count {next(iter(verbs))} of {part}"):
+        judge(model.plain(), FULL, ITEMS, found, full)
+
+
 def item(
     name: str, tokens: int, agreed: int, score: float = 0.0, looping: bool = False, **more: Any
 ) -> Judged:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from offramp.engine.timings import Curve, Timings
+from offramp.evaluation.bootstrap import Interval
 from offramp.evaluation.cost import Cost
 from offramp.forecast.agreement import Agreement
 from offramp.forecast.clock import Clock
-from offramp.forecast.interval import Share
 from offramp.forecast.parts import Parts
 from offramp.forecast.setting import Setting
 
@@ -46,4 +46,4 @@ def parts(head: int = 0, gate: int = 0) -> Parts:
 
 def stated(after: int, value: float) -> Agreement:
     """An agreement that is known."""
-    return Agreement(after, "none", Share(value, value, value))
+    return Agreement(after, "none", Interval(value, value, value))

@@ -53,3 +53,12 @@ def test_heads_cost() -> None:
     assert gain_bound_with_heads(0.0, Reads(1, 3, exit=1)) == 4 / 5, "exits cost where nothing leaves"
     by_hand = max(said(0.7, j) * 5 / (j * 2 + (j - 1) * 1 + 3) for j in range(1, 9))
     assert gain_bound_with_heads(0.7, Reads(1, 3, head=1, borrowed=1)) == pytest.approx(by_hand)
+
+
+def test_a_short_list_of_drafts_costs_its_rows() -> None:
+    """The deep pass reads the whole head all the same."""
+    by_hand = max(said(0.7, j) * 6 / (j * 1 + (j - 1) * 0.25 + 3 + 2) for j in range(1, 16))
+    assert gain_bound_with_heads(0.7, Reads(1, 3, head=2, drafts=0.25)) == pytest.approx(by_hand)
+    assert gain_bound_with_heads(0.7, Reads(1, 3, head=2, drafts=2)) == pytest.approx(
+        gain_bound_with_heads(0.7, Reads(1, 3, head=2))
+    )

@@ -54,6 +54,23 @@ def whole_blocks(model: Model, start: int, stop: int) -> int:
     return sum(weight.numel() * 2 for block in model.blocks[start:stop] for weight in block.parameters())
 
 
+def test_a_short_list_makes_drafts_cheaper_and_nothing_else(clock: Described) -> None:
+    """An eighth of the head's rows; what is emitted unjudged is chosen among all tokens."""
+    gate = ExitConfig("linear", "none", (1,), 4096, 1e-5, draft_vocabulary=4096)
+    short = Described(H100, parts_of(shapes(), gate, (8, 16), context=512))
+    assert short.parts.drafts and short.parts.drafts.weight_bytes == (4096 + 1) * 4096 * 2  # and the norm
+    assert (
+        short.parts.head == clock.parts.head
+        and short.parts.reads(8, "none").full == clock.parts.reads(8, "none").full
+    )
+    assert short.parts.reads(8, "none").drafts == short.parts.drafts.weight_bytes
+    for propagation in ("verify", "defer"):
+        mine, theirs = (each.timings(Setting(8, propagation=propagation), 4) for each in (short, clock))
+        assert mine.shallow == theirs.shallow and mine.deep == theirs.deep
+        share = mine.draft.seconds(4) / theirs.draft.seconds(4)
+        assert share == pytest.approx(1 / 8, rel=0.01) if propagation == "verify" else share == 1
+
+
 @pytest.mark.parametrize(("rows", "milliseconds"), [(1, 5.6), (32, 6.3), (128, 8.7)])
 def test_step_times(clock: Described, rows: int, milliseconds: float) -> None:
     """7B, 512 tokens into a sequence: scale.md section 5."""

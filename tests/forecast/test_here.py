@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
 from random_models import tiny
 
 from offramp import registry
@@ -13,7 +16,7 @@ from offramp.exits.untrained import untrained_exits
 from offramp.forecast import here, turns
 from offramp.forecast.here import Here
 from offramp.forecast.setting import Setting
-from offramp.forecast.turns import CHUNKS, Turns, watch
+from offramp.forecast.turns import CHUNKS, Speaker, Turns, watch
 from offramp.models.base import Model
 
 GATE = ExitConfig("linear", "none", (1,), 32, 1e-5)
@@ -36,6 +39,25 @@ def test_rows_that_end_begin_again(quick: None, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(turns, "MAX_LEN", turns.SHORTEST)
     monkeypatch.setattr(turns, "REPEATS", 6)  # more cycles than fit one context
     assert set(watch(tiny().model, untrained_exits((2,), 8, 32), 2).deep) == set(CHUNKS)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_turns_are_of_whole_cycles_wherever_rows_end(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one ends between two cycles: what begins it again is no cycle."""
+    monkeypatch.setattr(turns, "MAX_LEN", turns.SHORTEST)
+    drafting = Speaker(tiny().model, untrained_exits((2,), 8, 32), rows)
+    alone = Speaker(tiny().model, None, rows)
+    assert {len(drafting.cycle()) - 2 for _ in range(60)} >= set(CHUNKS)
+    assert min(len(drafting.cycle()) for _ in range(60)) >= 2
+    assert len({len(alone.cycle()) for _ in range(60)}) == 1
+
+
+def test_gates_that_are_no_numbers_are_not_waited_for(quick: None) -> None:
+    setup = tiny("llama", "linear")
+    for item in setup.exits:
+        torch.nn.init.constant_(item.gate.out.bias, math.nan)
+    with pytest.raises(UsageError, match="no token leaves at this exit"):
+        watch(setup.model, setup.exits, 1)
 
 
 def test_a_context_without_room(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,12 @@ def test_equal_prompts_leave_no_doubt() -> None:
     assert found.low == found.value == found.high == 0.75
 
 
+def test_it_is_a_share_at_both_ends() -> None:
+    for agreed in ([10, 10, 10, 9], [0, 0, 0, 1]):
+        found = share(agreed, [10] * 4)
+        assert 0 <= found.low < found.value < found.high <= 1
+
+
 def test_longer_prompts_do_not_narrow_it_but_more_do() -> None:
     random = np.random.default_rng(0)
     agreed = random.integers(0, 11, 20).tolist()

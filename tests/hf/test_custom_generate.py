@@ -14,13 +14,15 @@ import torch
 import transformers
 from random_models import raw_config
 from torch import Tensor
-from transformers.generation import StoppingCriteria, StoppingCriteriaList
+from transformers.generation import StoppingCriteria, StoppingCriteriaList, logits_process
 
 from offramp.engine.reply import TokenEvent
 from offramp.errors import CapacityError, CheckpointError, ExitsError, UsageError
 from offramp.exits.info import ExitsInfo
 from offramp.exits.store import save_exits
 from offramp.hf import Decoder, EarlyExits, generate
+from offramp.hf.refusals import refuse_processors
+from offramp.hf.rows import Processors
 from offramp.hf.weights import model_of
 from offramp.models.families import model_types
 from offramp.models.fingerprint import fingerprint
@@ -311,31 +313,46 @@ def test_rows_end_at_the_context() -> None:
 
 
 def test_weights_are_shared_and_followed() -> None:
-    """In-place changes are seen; replaced parameters make a new twin; a dead model leaves none behind."""
+    """Changes in place are heard, and parameters put in others' place; a dead model leaves nothing behind."""
     model = tiny.fresh("llama")
-    twin = model_of(model)
-    assert model_of(model) is twin
-    assert twin.head.get_parameter("weight") is model.lm_head.weight
+    assert model_of(model).head.get_parameter("weight") is model.lm_head.weight
     before = generate(model, tiny.prompts(), **GREEDY)
     with torch.no_grad():
         model.lm_head.weight.copy_(model.lm_head.weight.roll(1, 0))
     after = generate(model, tiny.prompts(), **GREEDY)
     assert not torch.equal(before, after) and torch.equal(after, model.generate(tiny.prompts(), **GREEDY))
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().roll(1, 0))
-    assert model_of(model) is not twin
     assert torch.equal(generate(model, tiny.prompts(), **GREEDY), model.generate(tiny.prompts(), **GREEDY))
     seen = weakref.ref(model)
-    del model, twin
+    del model
     gc.collect()
     assert seen() is None
+
+
+def test_kin_of_a_processor_is_treated_as_it_is() -> None:
+    """What knows rows by their place sees the whole batch, and what remembers its calls is refused."""
+    seen = list[torch.Size]()
+
+    class Watched(logits_process.RepetitionPenaltyLogitsProcessor):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            seen.append(input_ids.shape)
+            return super().__call__(input_ids, scores)
+
+    class Guided(logits_process.UnbatchedClassifierFreeGuidanceLogitsProcessor):
+        pass
+
+    Processors([Watched(1.5)], (0,), 1, 3)(torch.zeros(7), (4, 5))
+    assert seen == [(3, 3)]
+    with pytest.raises(UsageError, match="Guided is not supported"):
+        refuse_processors([Guided(2.0, None)])
 
 
 def test_tied_heads_share_one_tensor() -> None:
     config = tiny.CONFIGS["llama"]()
     config.tie_word_embeddings = True
     model = transformers.AutoModelForCausalLM.from_config(config)
-    twin = model_of(model)
-    assert twin.head.get_parameter("weight") is twin.embed.get_parameter("weight")
+    ours = model_of(model)
+    assert ours.head.get_parameter("weight") is ours.embed.get_parameter("weight")
 
 
 def test_fused_and_transposed_weights_are_followed_too() -> None:
@@ -347,11 +364,9 @@ def test_fused_and_transposed_weights_are_followed_too() -> None:
     for _ in range(2):
         expected = model.generate(tiny.prompts(), **GREEDY, pad_token_id=1)
         assert torch.equal(generate(model, tiny.prompts(), **GREEDY, pad_token_id=1), expected)
-        twin = model_of(model)
-        assert model_of(model) is twin
         with torch.no_grad():
             model.transformer.h[1].attn.c_attn.weight.mul_(-3)
-        assert model_of(model) is not twin
+    assert not torch.equal(generate(model, tiny.prompts(), **GREEDY, pad_token_id=1), expected)
 
 
 def test_models_that_cannot_be() -> None:

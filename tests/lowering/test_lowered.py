@@ -9,13 +9,13 @@ from itertools import product
 
 import pytest
 import torch
-from random_models import Tiny, tiny
+from random_models import Tiny, raw_config, tiny
 from torch import nn
 
 from offramp import registry
 from offramp.engine.request import Request
 from offramp.lowering.model import why_not_lowered
-from offramp.models.families import all_families
+from offramp.models.families import all_families, family_for
 from offramp.native.library import find
 
 FAMILIES = sorted(name for family in all_families() for name in family.model_types)
@@ -112,6 +112,13 @@ def test_what_has_no_kernels_says_so() -> None:
     )
     with without_kernels():
         assert why_not_lowered(tiny("llama", "linear", "none", seed=3).model) == "OFFRAMP_KERNELS is none"
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "mamba2"])
+def test_a_convolution_of_many_taps_has_no_kernels(model_type: str) -> None:
+    family = family_for(model_type)
+    model = family.build(family.config_from(raw_config(model_type) | {"conv_kernel": 9}))
+    assert why_not_lowered(model) == "a convolution of more than 8 taps has no kernels"
 
 
 def test_the_cases_hold_every_pair() -> None:

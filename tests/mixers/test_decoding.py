@@ -33,6 +33,35 @@ def test_whole_equals_prompt_cells_and_chunks(
         torch.testing.assert_close(torch.cat(outputs), mixer(x[None])[0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("last", [0, 1, 5, 9])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_of_a_cell_only_the_last_outputs_may_be_wanted(name: str, last: int) -> None:
+    """The first cell of a sequence, and one behind it; what is remembered does not depend on what is wanted."""
+    with torch.inference_mode():
+        mixer, x = make(name, 40, torch.float64), hidden(29, 40, torch.float64)
+        whole, some = poisoned_state(mixer), poisoned_state(mixer)
+        for cell in (x[None, :20], x[None, 20:]):
+            outputs = mixer.prefill(cell, whole, [SLOT])[:, cell.shape[1] - last :]
+            wanted = mixer.prefill_last(cell, some, [SLOT], last)
+            torch.testing.assert_close(wanted, outputs, rtol=1e-10, atol=1e-10)
+            kept, expected = mixer.snapshot(some, SLOT), mixer.snapshot(whole, SLOT)
+            torch.testing.assert_close(kept, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_cell_within_a_prompt_and_at_its_end_is_remembered_alike_bit_for_bit(
+    name: str, dtype: torch.dtype
+) -> None:
+    """Of the first no output is wanted, of the second one: either may serve the other's prompt."""
+    with torch.inference_mode():
+        mixer, x = make(name, 160, dtype), hidden(70, 160, dtype)
+        within, end = poisoned_state(mixer), poisoned_state(mixer)
+        mixer.prefill_last(x[None], within, [SLOT], 0)
+        mixer.prefill_last(x[None], end, [SLOT], 1)
+        assert_same(mixer.snapshot(within, SLOT), mixer.snapshot(end, SLOT))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [144, 160, 176])
 @pytest.mark.parametrize("name", SAMPLES)

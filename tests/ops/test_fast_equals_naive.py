@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from offramp.ops.attention import attend, attend_naive
+from offramp.ops.attention import attend, attend_cell, attend_naive
 from offramp.ops.attention_cached import (
     TILE,
     Cache,
@@ -19,7 +19,7 @@ from offramp.ops.attention_cached import (
     attend_cached_naive,
     attend_one,
 )
-from offramp.ops.conv import causal_conv, causal_conv_naive, conv_tokens, next_window, windows
+from offramp.ops.conv import causal_conv, causal_conv_naive, conv_cell, conv_tokens, next_window, windows
 from offramp.ops.norm import (
     CentredRMSNorm,
     gated_group_norm,
@@ -57,6 +57,12 @@ def test_rms_norm() -> None:
         lambda x, w: rms_norm_naive(x, w, 1e-5),
         [random(3, 24), random(24)],
     )
+
+
+def test_rms_norm_of_bfloat16_is_computed_in_float32() -> None:
+    x, weight = (part.detach().bfloat16() for part in (random(50, 96), random(96)))
+    expected = torch.nn.functional.rms_norm(x.float(), weight.shape, eps=1e-5).bfloat16() * weight
+    assert torch.equal(rms_norm(x, weight, 1e-5), expected)
 
 
 def test_centred_rms_norm() -> None:
@@ -100,6 +106,18 @@ def test_attend(kv_heads: int, window: int | None) -> None:
     same(lambda q, k, v: attend(q, k, v, window), lambda q, k, v: attend_naive(q, k, v, window), inputs)
 
 
+@pytest.mark.parametrize("window", [None, 1, 5, 40])
+@pytest.mark.parametrize("kv_heads", [1, 3, 6])
+@pytest.mark.parametrize("tokens", [1, 4, 17])
+def test_attend_cell_is_the_end_of_the_whole(tokens: int, kv_heads: int, window: int | None) -> None:
+    """The cell's queries alone, over keys and values as memory holds them: keys turned."""
+    q, k, v = (random(17, heads, 8, seed=heads).detach() for heads in (6, kv_heads, kv_heads))
+    expected = attend_naive(q[None], k[None], v[None], window)[0, -tokens:]
+    turned_LGK, pos_L = k.permute(1, 2, 0).contiguous().permute(2, 0, 1), torch.arange(17)
+    found = attend_cell(q[-tokens:], turned_LGK, v, pos_L[-tokens:], pos_L, window)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
 @st.composite
 def cached_calls(draw: st.DrawFn) -> tuple[Tensor, list[Chunk]]:
     """Positions of 8 slots, where skipped tokens leave gaps, and chunks whose tokens stand behind each other."""
@@ -135,18 +153,18 @@ def test_attend_cached(call: tuple[Tensor, list[Chunk]], window: int | None, hea
     torch.testing.assert_close(one, expected[0], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("with_window", [False, True])
+@pytest.mark.parametrize("fast", [causal_conv, conv_cell])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_causal_conv(with_bias: bool, with_window: bool) -> None:
-    extra = [random(6)] * with_bias + [random(2, 3, 6, seed=3)] * with_window
+def test_causal_conv(with_bias: bool, fast: Callable[..., Tensor]) -> None:
+    extra = [random(6)] * with_bias + [random(2, 3, 6, seed=3)] * (fast is conv_cell)
 
     def call(conv: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def called(x: Tensor, weight: Tensor, *rest: Tensor) -> Tensor:
-            return conv(x, weight, rest[0] if with_bias else None, rest[-1] if with_window else None)
+            return conv(x, weight, rest[0] if with_bias else None, *rest[with_bias:])
 
         return called
 
-    same(call(causal_conv), call(causal_conv_naive), [random(2, 11, 6), random(6, 4), *extra])
+    same(call(fast), call(causal_conv_naive), [random(2, 11, 6), random(6, 4), *extra])
 
 
 @pytest.mark.parametrize("taps", [1, 2, 4])
@@ -198,6 +216,15 @@ def test_ssd_survives_steps_that_forget_everything() -> None:
     assert torch.isfinite(y).all() and torch.isfinite(final).all()
 
 
+@pytest.mark.parametrize("chunk", [16, 64])
+def test_ssd_of_faint_decays(chunk: int) -> None:
+    """Decays too small for a float's full precision, within a chunk and over it, are those of the recurrence."""
+    x, dt, A, B, C, D, initial = (part.detach().float() for part in ssd_inputs(128, 3, 1))
+    inputs = (x, dt * 2 + 1, A, B, C, D)
+    for ours, theirs in zip(ssd(*inputs, chunk, initial), ssd_naive(*inputs, initial), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_ssm_update_and_read_are_the_recurrence() -> None:
     """Two rows at once; the first token's state goes elsewhere, the others' stays in place."""
     x, dt, A, B, C, D, initial = (part.detach() for part in ssd_inputs(6, 4, 2))
@@ -239,6 +266,20 @@ def test_selective_scan_without_gradients_starts_from_zeros() -> None:
         found = selective_scan(*inputs, 4)
     for ours, theirs in zip(found, selective_scan_naive(*inputs, torch.zeros_like(initial)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_selective_scan_without_gradients_may_be_a_kernel_s(dtype: torch.dtype) -> None:
+    """With gradients PyTorch scans; of bfloat16 models u, B and C are, and dt is float32."""
+    u, dt, A, B, C, D, initial = (part.detach().float() for part in scan_inputs(70))
+    inputs = (u.to(dtype), dt, A, B.to(dtype), C.to(dtype), D, 16, initial)
+    with torch.no_grad():
+        found = selective_scan(*inputs)
+    dt.requires_grad_()
+    expected = selective_scan(*inputs)
+    assert expected[0].requires_grad and not found[0].requires_grad
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-4)
 
 
 def test_selective_scan_survives_steps_that_forget_everything() -> None:

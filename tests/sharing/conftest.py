@@ -13,7 +13,6 @@ from offramp.exits.exit_set import build_exits
 from offramp.exits.info import ExitsInfo
 from offramp.exits.store import save_exits
 from offramp.models.fingerprint import fingerprint
-from offramp.sharing import hub as ours
 from tests.training.tiny import WIDTH, tiny_model
 
 
@@ -21,7 +20,7 @@ from tests.training.tiny import WIDTH, tiny_model
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     fake = FakeHub(tmp_path / "hub", tmp_path / "cache")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fake.snapshot_download)
-    monkeypatch.setattr(ours, "HfApi", lambda **_: fake)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: fake)
     return fake
 
 

@@ -44,6 +44,13 @@ def test_text(exits_folder: Path) -> None:
     assert "base_model" not in text and "somebody" not in text, "neither invented nor private"
 
 
+def test_what_drafts_are_chosen_among(exits_folder: Path) -> None:
+    exits, info = read_exits(exits_folder)
+    line = "| drafts | chosen among 3 tokens; every word is judged by the whole head |"
+    assert line in make_card(exits.drafting_from((1, 2, 5)), info, "me/exits", "mit")
+    assert "| drafts |" not in make_card(exits, info, "me/exits", "mit")
+
+
 def test_the_lines_of_use_are_python(exits_folder: Path) -> None:
     code = card(exits_folder).partition("```python\n")[2].partition("```")[0]
     compile(code, "card", "exec")

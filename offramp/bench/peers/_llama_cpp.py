@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -36,8 +37,9 @@ class LlamaCpp(Contender):
         self.weight_bytes = float(read)
         self.about = f"llama.cpp (llama-cpp-python {llama_cpp.__version__}) {kind.name.lower()}"
 
+    @abstractmethod
     def kind(self, job: Job) -> Kind:
-        raise NotImplementedError
+        """How this job's matrices are stored."""
 
     def run(self, prompts: Sequence[Prompt]) -> Turn:
         [prompt] = prompts

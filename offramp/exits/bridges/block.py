@@ -9,11 +9,11 @@ from torch import Tensor
 
 from offramp.errors import UnknownName
 from offramp.exits.base import Bridge, ExitConfig
-from offramp.exits.trunk import nothing_yet, small_attention, small_mamba
-from offramp.registry import unknown
+from offramp.exits.trunk import nothing_yet
+from offramp.registry import find_function, names, unknown
 
 OF_GATE = "gate"
-MIXERS = {"mamba": small_mamba, "attention": small_attention}
+MIXERS = "offramp.exits.mixers"
 
 
 class Block(Bridge):
@@ -27,10 +27,10 @@ class Block(Bridge):
         self.reads_gate = mixer == OF_GATE
         if self.reads_gate:
             width = config.gate_width
-        elif mixer in MIXERS:
-            self.make(config, width, MIXERS[mixer])
+        elif mixer in names(MIXERS):
+            self.make(config, width, find_function(MIXERS, mixer, "mixer"))
         else:
-            raise UnknownName(unknown("bridge mixer", mixer, [*MIXERS, OF_GATE]))
+            raise UnknownName(unknown("bridge mixer", mixer, [*names(MIXERS), OF_GATE]))
         self.up = nothing_yet(width, config.hidden_size)
 
     def hidden(self, h: Tensor, y: Tensor) -> Tensor:

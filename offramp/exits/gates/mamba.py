@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from offramp.exits.base import Gate
-from offramp.exits.trunk import small_mamba
+from offramp.exits.mixers.mamba import mixer
 from offramp.mixers.base import Mixer
 
 
 class Mamba(Gate):
     def make_mixer(self, width: int) -> Mixer:
-        return small_mamba(width)
+        return mixer(width)

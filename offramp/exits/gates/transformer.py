@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from offramp.exits.base import Gate
-from offramp.exits.trunk import small_attention
+from offramp.exits.mixers.attention import mixer
 from offramp.mixers.base import Mixer
 
 
 class Transformer(Gate):
     def make_mixer(self, width: int) -> Mixer:
-        return small_attention(width)
+        return mixer(width)

@@ -53,10 +53,10 @@ class PlacedBlock(Block):
             return super().forward(x + self._at(range(x.shape[1])))
         return super().forward(x + self._packed(len(x), state, rows, n), state, rows, n)
 
-    def prefill(self, x_RTD: Tensor, state: State, rows: Sequence[int]) -> Tensor:
+    def prefill_last(self, x_RTD: Tensor, state: State, rows: Sequence[int], last: int) -> Tensor:
         starts = [state.next_position(slot) for slot in rows]
         places_RTD = torch.stack([self._at(range(start, start + x_RTD.shape[1])) for start in starts])
-        return super().prefill(x_RTD + places_RTD, state, rows)
+        return super().prefill_last(x_RTD + places_RTD, state, rows, last)
 
     def advance(self, x_ND: Tensor, state: State, rows: Sequence[int], n: Sequence[int]) -> None:
         super().advance(x_ND + self._packed(len(x_ND), state, rows, n), state, rows, n)

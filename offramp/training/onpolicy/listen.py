@@ -56,19 +56,21 @@ def _said(model: Model, item: Exit, heard: Sequence[Heard], config: ExitTrainCon
     gate_RT, bridged_RTD = item(h_RTD.float())
     bridged_ND = bridged_RTD[rows_N, asked_N].to(full_ND.dtype)
     with torch.no_grad():
-        label_N, agreed_N = _labelled(model, config, bridged_ND, full_ND)
+        label_N, agreed_N = _labelled(model, item, config, bridged_ND, full_ND)
         if config.label_reads == "exit":
-            label_N, _ = _labelled(model, config, h_RTD[rows_N, asked_N], full_ND)
+            label_N, _ = _labelled(model, item, config, h_RTD[rows_N, asked_N], full_ND)
     kl_N = divergences([bridged_ND], full_ND, model.logits)[0] if distil else None
     return Said(gate_RT[rows_N, asked_N], label_N, agreed_N, kl_N)
 
 
 def _labelled(
-    model: Model, config: ExitTrainConfig, read_ND: Tensor, full_ND: Tensor
+    model: Model, item: Exit, config: ExitTrainConfig, read_ND: Tensor, full_ND: Tensor
 ) -> tuple[Tensor, Tensor]:
     if not len(full_ND):
         nothing = torch.zeros(0, dtype=torch.bool, device=full_ND.device)
         return nothing, nothing
     label = find_label(config.label, config.label_k)
-    labels, agreed = label_positions(label, config.label_k, [read_ND[None]], full_ND[None], model.logits)
+    labels, agreed = label_positions(
+        label, config.label_k, [read_ND[None]], full_ND[None], model.logits, drafted=item.drafted
+    )
     return labels[0, 0], agreed[0, 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from offramp.errors import UsageError
-from offramp.exits.exit_set import build_exits
 from offramp.models.base import ModelConfig
 from offramp.training.onpolicy.config import OnPolicyConfig
 from offramp.training.onpolicy.train import OnPolicyRun, train_on_policy
@@ -24,7 +23,6 @@ class OnPolicyRecipe(ExitRecipe):
             raise UsageError("an on-policy recipe has no bridge last_block: use none, lens or block")
 
     def train(self, work: Work) -> Done:
-        exits = build_exits(self.exits, work.model.config.num_blocks, self.training.seed)
         run = OnPolicyRun(work, self.training, self.policy, self.as_json())
-        outcome, info = train_on_policy(run, exits)
+        outcome, info = train_on_policy(run, self.fresh_exits(work))
         return Done(outcome, info.metrics if info else None)

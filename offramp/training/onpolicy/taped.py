@@ -75,4 +75,4 @@ class Taped(Gate):
 
 def taped(exits: ExitSet) -> list[Exit]:
     """The exits, sharing their weights, each with a tape."""
-    return [Exit(item.after, Taped(item.gate), item.bridge) for item in exits]
+    return [Exit(item.after, Taped(item.gate), item.bridge, item.short_list) for item in exits]
