@@ -5,19 +5,16 @@ Shapes: E inner width, N state, K rank of the step size.
 
 from __future__ import annotations
 
-from functools import partial
-
 from offramp.lowering.kernels import Mixing, exactly, mixing
-from offramp.lowering.mamba2 import taps_of
 from offramp.lowering.plain import whole
+from offramp.lowering.recurrent import recurrent, tape_of
 from offramp.mixers.base import State
 from offramp.mixers.mamba import Mamba, MambaState
 from offramp.native.emit import scan
 from offramp.native.emit.columns import Columns, columns
-from offramp.native.emit.conv import Tape, convolve
+from offramp.native.emit.conv import convolve
 from offramp.native.emit.linear import linear
 from offramp.native.emit.norm import rms_norm
-from offramp.native.emit.shift import shift
 from offramp.native.program import Builder, Register
 
 
@@ -25,13 +22,7 @@ from offramp.native.program import Builder, Register
 def _mamba(mixer: Mamba, state: State) -> Mixing:
     exactly(mixer, Mamba)
     assert isinstance(state, MambaState)
-    return Mixing(
-        run=partial(_run, mixer, state),
-        advance=partial(_advance, mixer, state),
-        claim=partial(mixer.claim, state),
-        replay=partial(_replay, mixer, state),
-        shift=partial(shift, tape=state.tape, window=taps_of(mixer) - 1),
-    )
+    return recurrent(mixer, state, _run, _advance, _replay)
 
 
 def _run(mixer: Mamba, state: MambaState, to: Builder, x: Register, onto: Register) -> None:
@@ -58,8 +49,7 @@ def _drive(
     mixer: Mamba, state: MambaState, to: Builder, part: int, inputs: Columns
 ) -> tuple[scan.Drive, Columns]:
     """What tokens do to the states, and C, which reads them. x_proj's outputs are the step size's, then B, then C."""
-    tape = Tape(state.tape, mixer.conv1d.weight[:, 0], mixer.conv1d.bias)
-    u = convolve(to, part, tape, inputs)
+    u = convolve(to, part, tape_of(mixer, state), inputs)
     selected = whole(linear(to, u, mixer.x_proj.weight))
     begins = (0, mixer.rank, mixer.rank + mixer.state)
     low, B, C = (columns(selected, begin) for begin in begins)

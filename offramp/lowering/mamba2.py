@@ -5,19 +5,16 @@ Shapes: E inner width, C convolved channels, H heads.
 
 from __future__ import annotations
 
-from functools import partial
-
-from offramp.lowering.kernels import Mixing, NotLowered, exactly, mixing
+from offramp.lowering.kernels import Mixing, exactly, mixing
 from offramp.lowering.plain import whole
-from offramp.mixers._recurrent import Recurrent
+from offramp.lowering.recurrent import recurrent, tape_of
 from offramp.mixers.base import State
 from offramp.mixers.mamba2 import Mamba2, Mamba2State
 from offramp.native.emit import ssm
 from offramp.native.emit.columns import columns
-from offramp.native.emit.conv import MOST_TAPS, Tape, convolve
+from offramp.native.emit.conv import convolve
 from offramp.native.emit.linear import linear
 from offramp.native.emit.norm import gated_group_norm
-from offramp.native.emit.shift import shift
 from offramp.native.program import Builder, Register
 
 
@@ -25,27 +22,13 @@ from offramp.native.program import Builder, Register
 def _mamba2(mixer: Mamba2, state: State) -> Mixing:
     exactly(mixer, Mamba2)
     assert isinstance(state, Mamba2State)
-    return Mixing(
-        run=partial(_run, mixer, state),
-        advance=partial(_advance, mixer, state),
-        claim=partial(mixer.claim, state),
-        replay=partial(_replay, mixer, state),
-        shift=partial(shift, tape=state.tape, window=taps_of(mixer) - 1),
-    )
-
-
-def taps_of(mixer: Recurrent) -> int:
-    """Raises NotLowered for more than there is room for."""
-    taps = mixer.conv1d.kernel_size[0]
-    if taps > MOST_TAPS:
-        raise NotLowered(f"a convolution of more than {MOST_TAPS} taps has no kernels")
-    return taps
+    return recurrent(mixer, state, _run, _advance, _replay)
 
 
 def _run(mixer: Mamba2, state: Mamba2State, to: Builder, x: Register, onto: Register) -> None:
     part, channels = to.part(), mixer.conv1d.in_channels
     projected = whole(linear(to, x, mixer.in_proj.weight, mixer.in_proj.bias))  # z, then xBC, then dt
-    convolved = convolve(to, part, _tape(mixer, state), columns(projected, mixer.inner))
+    convolved = convolve(to, part, tape_of(mixer, state), columns(projected, mixer.inner))
     raw = columns(projected, mixer.inner + channels)
     y = ssm.run(to, part, _memory(mixer, state), convolved, raw)
     norm = mixer.norm
@@ -57,17 +40,19 @@ def _advance(mixer: Mamba2, state: Mamba2State, to: Builder, x: Register) -> Non
     part, bias = to.part(), mixer.in_proj.bias
     weight = mixer.in_proj.weight[mixer.inner :]  # without the rows of z
     projected = whole(linear(to, x, weight, None if bias is None else bias[mixer.inner :]))
-    convolved = convolve(to, part, _tape(mixer, state), columns(projected))
+    convolved = convolve(to, part, tape_of(mixer, state), columns(projected), _driving(mixer))
     ssm.advance(to, part, _memory(mixer, state), convolved, columns(projected, mixer.conv1d.in_channels))
 
 
 def _replay(mixer: Mamba2, state: Mamba2State, to: Builder) -> None:
     part = to.part()
-    ssm.replay(to, part, _memory(mixer, state), convolve(to, part, _tape(mixer, state), None))
+    convolved = convolve(to, part, tape_of(mixer, state), None, _driving(mixer))
+    ssm.replay(to, part, _memory(mixer, state), convolved)
 
 
-def _tape(mixer: Mamba2, state: Mamba2State) -> Tape:
-    return Tape(state.tape, mixer.conv1d.weight[:, 0], mixer.conv1d.bias)
+def _driving(mixer: Mamba2) -> int:
+    """The first of the convolved channels, x and B, are what drives the states; C only reads them."""
+    return mixer.inner + mixer.groups * mixer.state
 
 
 def _memory(mixer: Mamba2, state: Mamba2State) -> ssm.SsmMemory:

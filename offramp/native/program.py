@@ -36,15 +36,17 @@ class Builder:
     beginning; a call with more makes more.
 
     free: registers that nothing reads any more. taken: of every open `scratch`, the registers handed out since.
+    freed: how many steps there were when a scratch ended; the last of them may read what is free since.
     """
 
     library: Library
     widths: list[int] = field(default_factory=list)
-    steps: list[tuple[int, Structure]] = field(default_factory=list)
+    steps: list[tuple[int, Structure, int | None]] = field(default_factory=list)
     kept: list[object] = field(default_factory=list)
     parts: int = 0
     free: list[Register] = field(default_factory=list)
     taken: list[list[Register]] = field(default_factory=list)
+    freed: int = 0
     room: int = 16
 
     def register(self, width: int) -> Register:
@@ -65,15 +67,21 @@ class Builder:
         self.taken.append([])
         yield
         self.free += self.taken.pop()
+        self.freed = len(self.steps)
+
+    def last(self) -> Structure | None:
+        """The arguments of the step before, if it can do more: write to a register that is handed out now."""
+        return self.steps[-1][1] if len(self.steps) > self.freed else None
 
     def part(self) -> int:
         """The number of one more part: a mixer with state."""
         self.parts += 1
         return self.parts - 1
 
-    def add(self, kernel: str, arguments: Structure) -> None:
-        """One more step: a kernel of the library by its name in C."""
-        self.steps.append((self.library.kernel(kernel), arguments))
+    def add(self, kernel: str, arguments: Structure, reads: str | None = None) -> None:
+        """One more step: a kernel of the library by its name in C. reads: what says which memory it reads first."""
+        function = None if reads is None else self.library.kernel(reads)
+        self.steps.append((self.library.kernel(kernel), arguments, function))
 
     def keep(self, tensor: Tensor) -> int:
         """Where a tensor's numbers begin; it lives as long as the program."""
@@ -94,7 +102,7 @@ class Program:
     def __init__(self, built: Builder, x: Register | None, outputs: Sequence[Register]) -> None:
         self._built, self._x, self._outputs = built, x, tuple(outputs)
         self._library = built.library
-        steps = [Step(kernel, address(arguments)) for kernel, arguments in built.steps]
+        steps = [Step(kernel, address(arguments), reads) for kernel, arguments, reads in built.steps]
         self._steps = (Step * len(steps))(*steps)
         self._capacity = 0
         self._room(built.room)

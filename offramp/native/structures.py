@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import Structure, c_int64, c_void_p
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-ABI = 1
+ABI = 2
 """Of offramp.h: a library with another one is not used."""
 
 F32, BF16, I8, I4 = range(4)
@@ -32,6 +33,14 @@ class Matrix(Structure):
     ]
 
 
+@runtime_checkable
+class Laid(Protocol):
+    """Weights that know how they lie: quantised ones, whatever they are to PyTorch."""
+
+    def matrix(self) -> Matrix:
+        """As kernels read it, where it lies."""
+
+
 class Call(Structure):
     """What a program is run on: rows, their tokens, where they stand, and the registers. See offramp.h."""
 
@@ -48,9 +57,9 @@ class Call(Structure):
 
 
 class Step(Structure):
-    """A kernel and its arguments."""
+    """A kernel, its arguments, and what says which memory it reads first (or None)."""
 
-    _fields_ = [("kernel", c_void_p), ("arguments", c_void_p)]
+    _fields_ = [("kernel", c_void_p), ("arguments", c_void_p), ("reads", c_void_p)]
 
 
 def pointer(tensor: Tensor | None) -> int | None:

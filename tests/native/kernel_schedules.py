@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from offramp.native.emit.linear import linear
 from offramp.native.library import Library, load, runnable
+from offramp.native.program import Builder, Marks, Register
 
 SLOTS = 5
 MOST = 16  # provisional tokens of a slot
@@ -118,3 +120,23 @@ def assert_nan_stays_in_its_row(make: Callable[[int], Rig]) -> None:
         assert torch.equal(ours[:2], theirs[:2]) and torch.equal(ours[5:], theirs[5:])
         for rig in (clean, dirty):
             rig.commit(rows, [1, 2, 1])
+
+
+def assert_rounds_for_a_product(to: Builder, x: Register, made: Register, marks: Marks) -> None:
+    """What the builder's last step makes of x it rounds for a product in bfloat16 that reads it: no step does it, and
+    the bits are those of a product by itself."""
+    weight, steps = random_inputs(5, 20, made.width).bfloat16(), len(to.steps)
+    outs = [made, _product(to, made, weight)]
+    assert len(to.steps) == steps + 1
+    program, alone = to.build(x, outs), Builder(to.library)
+    read = alone.register(made.width)
+    apart = alone.build(read, [_product(alone, read, weight)])
+    for count in (1, 3, 16):
+        made_NK, y_NF = program.run(random_inputs(count, count, x.width), [1], [count], marks)
+        assert torch.equal(apart.run(made_NK, [0], [count])[0], y_NF)
+
+
+def _product(to: Builder, x: Register, weight: Tensor) -> Register:
+    out = linear(to, x, weight)
+    assert isinstance(out, Register)
+    return out

@@ -1,6 +1,6 @@
 /* A kernel whose result shows whether threads wait for each other: every step reads what others wrote in the one
- * before. As a program of its own it is what sanitizers watch. */
-#include "offramp.h"
+ * before, and whether they take each item once. As a program of its own it is what sanitizers watch. */
+#include "turns.h"
 
 #include <stdlib.h>
 
@@ -8,17 +8,27 @@ typedef struct {
     const int64_t *from;
     int64_t *to;
     int64_t items;
+    int64_t *times; /* of each item: how often it was taken */
 } Shift;
 
-void shift(const void *arguments, const Call *call, const Worker *worker);
+Kernel shift;
+Reads shift_reads;
 
 /* to[i] = from[i + 1] + 1, the last one from the first */
 void shift(const void *arguments, const Call *call, const Worker *worker) {
     const Shift *of = arguments;
-    int64_t begin, end;
+    Turns turns = turns_of(of->items, worker);
     (void)call;
-    share(of->items, 1, worker, &begin, &end);
-    for (int64_t i = begin; i < end; i++) of->to[i] = of->from[(i + 1) % of->items] + 1;
+    for (int64_t i = take(&turns); i < of->items; i = take(&turns)) {
+        of->to[i] = of->from[(i + 1) % of->items] + 1;
+        of->times[i]++;
+    }
+}
+
+void shift_reads(const void *arguments, const Call *call, const Worker *worker, Span places[PLACES]) {
+    const Shift *of = arguments;
+    (void)call, (void)worker;
+    places[0] = (Span){of->from, of->items * 8};
 }
 
 #ifdef MAIN
@@ -30,9 +40,9 @@ void offramp_run(Pool *pool, const Step *steps, int64_t count, const Call *call)
 enum { ITEMS = 24, RUNS = 2000 };
 
 static int wrong(int64_t threads) {
-    int64_t numbers[2][ITEMS] = {{0}};
-    const Shift there = {numbers[0], numbers[1], ITEMS}, back = {numbers[1], numbers[0], ITEMS};
-    const Step steps[] = {{shift, &there}, {shift, &back}};
+    int64_t numbers[2][ITEMS] = {{0}}, times[ITEMS] = {0};
+    const Shift there = {numbers[0], numbers[1], ITEMS, times}, back = {numbers[1], numbers[0], ITEMS, times};
+    const Step steps[] = {{shift, &there, shift_reads}, {shift, &back, NULL}};
     const Call call = {0};
     Pool *pool = offramp_pool(threads);
     if (!pool) return 1;
@@ -40,7 +50,7 @@ static int wrong(int64_t threads) {
     for (int64_t i = 0; i < RUNS; i++) offramp_run(pool, steps, 2, &call);
     offramp_pool_free(pool);
     for (int64_t i = 0; i < ITEMS; i++) {
-        if (numbers[0][i] != (i + 2 * RUNS) % ITEMS + 2 * RUNS) return 1;
+        if (numbers[0][i] != (i + 2 * RUNS) % ITEMS + 2 * RUNS || times[i] != 2 * RUNS) return 1;
     }
     return 0;
 }

@@ -10,6 +10,7 @@ import torch
 from kernel_schedules import (
     SLOTS,
     assert_nan_stays_in_its_row,
+    assert_rounds_for_a_product,
     assert_same_on_every_schedule,
     each_isa,
     library,
@@ -210,3 +211,14 @@ def test_nan_of_a_later_token_does_not_reach_an_earlier_one(isa: str) -> None:
     x_ND[2] = torch.nan
     theirs = dirty.push([0], [4], x_ND)
     assert torch.equal(ours[:2], theirs[:2]) and theirs[2:].isnan().all()
+
+
+@each_isa
+def test_rounds_for_the_product_that_follows(isa: str) -> None:
+    rig = AttentionRig(isa, Attention(128, heads=4, kv_heads=2, head_dim=32), threads=2)
+    to, state = Builder(rig.library), rig.state
+    part, x = to.part(), to.register(rig.width)
+    memory = AttentionMemory(state.k, state.v, state.pos, rig.cos, rig.sin)
+    write_entries(to, part, memory, columns(x, rig.queries), columns(x, rig.queries + rig.keys))
+    made = attend(to, part, memory, columns(x), rig.mixer.heads)
+    assert_rounds_for_a_product(to, x, made, [[(0, 0, 0, 0)]])

@@ -12,6 +12,7 @@ from kernel_schedules import (
     MOST,
     SLOTS,
     assert_nan_stays_in_its_row,
+    assert_rounds_for_a_product,
     assert_same_on_every_schedule,
     each_isa,
     library,
@@ -107,3 +108,25 @@ def test_same_on_every_schedule(isa: str, size: tuple[int, int], seed: int) -> N
 @each_isa
 def test_nan_stays_in_its_row(isa: str) -> None:
     assert_nan_stays_in_its_row(partial(ConvRig, isa, (96, 4)))
+
+
+@each_isa
+def test_rounds_for_the_product_that_follows(isa: str) -> None:
+    rig = ConvRig(isa, (128, 4), threads=2)
+    to = Builder(rig.library)
+    x = to.register(rig.width)
+    u = convolve(to, to.part(), rig.tape, columns(x, 5))
+    assert_rounds_for_a_product(to, x, u, [[(0, 0, 0, 0)]])
+
+
+@each_isa
+def test_only_wanted_channels_and_the_whole_tape(isa: str) -> None:
+    all, some = ConvRig(isa, (200, 4)), ConvRig(isa, (200, 4))
+    to = Builder(some.library)
+    x = to.register(some.width)
+    program = to.build(x, [convolve(to, to.part(), some.tape, columns(x, 5), wanted=70)])
+    x_ND = random_inputs(0, 3, all.width)
+    expected = all.push([2], [3], x_ND)
+    out = program.run(x_ND, [2], [3], [[(0, 0, 0, 0)]])[0]
+    assert torch.equal(out[:, :70], expected[:, :70])
+    assert torch.equal(some.tape.inputs[2, :6], all.tape.inputs[2, :6])

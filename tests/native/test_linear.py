@@ -253,6 +253,66 @@ def test_one_rounding_serves_several_steps(library: Library, form: str) -> None:
     assert torch.equal(first, second) and torch.equal(first, third)
 
 
+@pytest.mark.parametrize("rows, read, steps", [(128, 128, 3), (80, 48, 3), (70, 70, 4), (80, 66, 4)])
+def test_rounds_for_the_product_that_follows(library: Library, rows: int, read: int, steps: int) -> None:
+    """Without a step of its own where the zeros behind what is read are among its rows; with the bits of one."""
+    library.threads = 2
+    first, second = weights("bf16", rows, 96), weights("bf16", 9, read, 7)
+
+    def emit(builder: Builder, x: Register) -> list[Register]:
+        made = gated(builder, x, first, first)
+        outs = [made, linear(builder, made, second)]
+        assert len(builder.steps) == steps
+        return outs
+
+    run = runner(library, 96, emit)
+    for count in (1, 3, 16, 33):
+        made, out = run(tokens(count, 96))
+        assert torch.equal(out, product(library, second)(made[:, :read].contiguous()))
+
+
+def test_no_register_is_rounded_into_that_the_step_reads(library: Library) -> None:
+    """What a scratch frees the step before may still read."""
+    square, x_NK = weights("bf16", 64, 64), tokens(3, 64)
+
+    def emit(builder: Builder, x: Register) -> list[Register]:
+        out = builder.register(64)
+        with builder.scratch():
+            linear(builder, x, square, out=out)
+        return [out, linear(builder, out, square)]
+
+    library.threads = 3
+    first, second = runner(library, 64, emit)(x_NK)
+    assert torch.equal(second, product(library, square)(first))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_what_is_read_first_is_the_threads_own(library: Library, form: str, threads: int) -> None:
+    """Beginnings of rows, in none of which two threads meet."""
+    builder = Builder(library)
+    gate, up = weights(form, 200, 64), weights(form, 200, 64, 7)
+    gated(builder, builder.register(64), gate, up)
+    _, arguments, reads = builder.steps[-1]
+    assert reads is not None
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(reads)
+    seen = []
+    for index in range(threads):
+        spans, taken = (ctypes.c_int64 * 4)(), ctypes.c_int64()
+        worker = (ctypes.c_int64 * 3)(index, threads, ctypes.addressof(taken))
+        function(ctypes.addressof(arguments), None, ctypes.addressof(worker), ctypes.addressof(spans))
+        seen.append(list(spans))
+    for place, weight in enumerate((gate, up)):
+        memory = weight.numbers if isinstance(weight, QuantisedMatrix) else weight
+        size = memory.stride(0) * memory.element_size()
+        end = memory.data_ptr()
+        for own in seen:
+            at, length = own[2 * place : 2 * place + 2]
+            assert at >= end and (at - memory.data_ptr()) % size == 0 and length % size == 0 < length
+            end = at + length
+        assert end <= memory.data_ptr() + memory.nbytes
+
+
 @pytest.mark.skipif(not runnable(), reason="no kernels were built here")
 @given(st.sampled_from(list(FORMATS)), st.integers(1, 40), st.integers(1, 200), st.integers(1, 20), st.data())
 def test_any_shape(form: str, rows: int, width: int, count: int, data: st.DataObject) -> None:

@@ -28,20 +28,26 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler here
 
 
 class Shift(Structure):
-    _fields_ = [("source", POINTER(c_int64)), ("target", POINTER(c_int64)), ("items", c_int64)]
+    _fields_ = [
+        ("source", POINTER(c_int64)),
+        ("target", POINTER(c_int64)),
+        ("items", c_int64),
+        ("times", POINTER(c_int64)),
+    ]
 
 
 @pytest.fixture(scope="module")
-def shift(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """The address of shift.c's kernel."""
+def shift(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, int]:
+    """The addresses of shift.c's kernel and of what says which memory it reads."""
     assert COMPILER is not None
     file = tmp_path_factory.mktemp("shift") / "shift.so"
     subprocess.run(
         [COMPILER, "-O2", "-fPIC", "-shared", f"-I{SOURCES}", HERE / "shift.c", "-o", file], check=True
     )
-    address = ctypes.cast(ctypes.CDLL(str(file)).shift, ctypes.c_void_p).value
-    assert address is not None
-    return address
+    library = ctypes.CDLL(str(file))
+    kernel, reads = (ctypes.cast(f, ctypes.c_void_p).value for f in (library.shift, library.shift_reads))
+    assert kernel is not None and reads is not None
+    return kernel, reads
 
 
 @pytest.fixture
@@ -53,15 +59,18 @@ def library() -> Iterator[Library]:
     library.threads = before
 
 
-def shifted(library: Library, shift: int, steps: int, runs: int = 1) -> list[int]:
-    """What so many steps make of 0, 1, 2, ...: steps is even, so that the numbers are where they began."""
+def shifted(library: Library, shift: tuple[int, int], steps: int, runs: int = 1) -> list[int]:
+    """What so many steps make of 0, 1, 2, ...: steps is even, so that the numbers are where they began. Each item must
+    be taken once in every step."""
     numbers = [(c_int64 * ITEMS)(*range(ITEMS)), (c_int64 * ITEMS)()]
-    there, back = (Shift(*pair, ITEMS) for pair in ((numbers[0], numbers[1]), (numbers[1], numbers[0])))
-    pair = [Step(shift, ctypes.addressof(there)), Step(shift, ctypes.addressof(back))]
+    times = (c_int64 * ITEMS)()
+    there, back = Shift(*numbers, ITEMS, times), Shift(*numbers[::-1], ITEMS, times)
+    pair = [Step(shift[0], ctypes.addressof(there), shift[1]), Step(shift[0], ctypes.addressof(back))]
     program = (Step * steps)(*(pair * (steps // 2)))
     call = Call()
     for _ in range(runs):
         library.run(program, steps, call)
+    assert list(times) == [steps * runs] * ITEMS
     return list(numbers[0])
 
 
@@ -72,7 +81,7 @@ def expected(steps: int) -> list[int]:
 @needs_library
 @needs_compiler
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
-def test_no_thread_is_ahead_by_a_step(library: Library, shift: int, threads: int) -> None:
+def test_no_thread_is_ahead_by_a_step(library: Library, shift: tuple[int, int], threads: int) -> None:
     library.threads = threads
     assert shifted(library, shift, 100) == expected(100)
     assert shifted(library, shift, 2, runs=500) == expected(1000)
@@ -80,7 +89,7 @@ def test_no_thread_is_ahead_by_a_step(library: Library, shift: int, threads: int
 
 @needs_library
 @needs_compiler
-def test_more_threads_than_items(library: Library, shift: int) -> None:
+def test_more_threads_than_items(library: Library, shift: tuple[int, int]) -> None:
     library.threads = ITEMS + 3
     assert shifted(library, shift, 10) == expected(10)
 
@@ -95,7 +104,7 @@ def test_a_program_without_steps(library: Library, threads: int) -> None:
 
 @needs_library
 @needs_compiler
-def test_threads_that_went_to_sleep_are_woken(library: Library, shift: int) -> None:
+def test_threads_that_went_to_sleep_are_woken(library: Library, shift: tuple[int, int]) -> None:
     library.threads = 3
     for _ in range(20):
         threading.Event().wait(0.002)  # many times what they spin
@@ -104,7 +113,7 @@ def test_threads_that_went_to_sleep_are_woken(library: Library, shift: int) -> N
 
 @needs_library
 @needs_compiler
-def test_threads_of_python_take_turns(library: Library, shift: int) -> None:
+def test_threads_of_python_take_turns(library: Library, shift: tuple[int, int]) -> None:
     library.threads = 2
     found: list[list[int]] = []
     callers = [
@@ -121,7 +130,7 @@ def test_threads_of_python_take_turns(library: Library, shift: int) -> None:
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own(library: Library, shift: int) -> None:
+def test_a_forked_child_has_threads_of_its_own(library: Library, shift: tuple[int, int]) -> None:
     library.threads = 3
     assert shifted(library, shift, 2) == expected(2)
     child = os.fork()
@@ -133,7 +142,7 @@ def test_a_forked_child_has_threads_of_its_own(library: Library, shift: int) -> 
 
 @needs_library
 @needs_compiler
-def test_signals_reach_python(library: Library, shift: int) -> None:
+def test_signals_reach_python(library: Library, shift: tuple[int, int]) -> None:
     """A thread of the pool that took one would leave Ctrl-C to nobody."""
     import signal
 
@@ -146,7 +155,7 @@ def test_signals_reach_python(library: Library, shift: int) -> None:
 
 @needs_library
 @needs_compiler
-def test_the_process_ends_while_threads_spin(shift: int) -> None:
+def test_the_process_ends_while_threads_spin(shift: tuple[int, int]) -> None:
     code = (
         "from offramp.native.library import find\nfrom offramp.native.structures import Call, Step\n"
         "library = find()\nlibrary.threads = 4\n"
@@ -165,7 +174,7 @@ def _burn(stop: float) -> None:
 @pytest.mark.slow
 @needs_library
 @needs_compiler
-def test_beside_a_busy_process_on_every_core(library: Library, shift: int) -> None:
+def test_beside_a_busy_process_on_every_core(library: Library, shift: tuple[int, int]) -> None:
     """Threads that only spun would wait whole time slices for each other: 20,000 steps would take minutes."""
     import time
 

@@ -13,6 +13,7 @@ from kernel_schedules import (
     MOST,
     SLOTS,
     assert_nan_stays_in_its_row,
+    assert_rounds_for_a_product,
     assert_same_on_every_schedule,
     each_isa,
     library,
@@ -179,3 +180,13 @@ def test_a_prompt_and_single_tokens_give_the_same_bits(isa: str) -> None:
     _, A, D = weights(37, 16)
     ours, h = selective_scan(rig.library, u, rig.memory.ring_dt[2:3], A, B, C, D)
     assert torch.equal(ours[0], y_TE) and torch.equal(h[0], rig.ssm[1, 2])
+
+
+@each_isa
+def test_rounds_for_the_product_that_follows(isa: str) -> None:
+    rig = ScanRig(isa, (64, 16), threads=2)
+    to, at = Builder(rig.library), [sum(rig.split[:i]) for i in range(5)]
+    part, x = to.part(), to.register(rig.width)
+    u, raw, B, C, z = (columns(x, begin) for begin in at)
+    y = scan.run(to, part, rig.memory, scan.Drive(u, raw, B), C, z)
+    assert_rounds_for_a_product(to, x, y, [[(0, 0, 1, SLOTS + 1)]])

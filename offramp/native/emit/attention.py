@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from offramp.native.emit.columns import Columns, columns
+from offramp.native.emit.operand import puts_rounded
 from offramp.native.program import Builder, Register
 from offramp.native.structures import FORMATS
 
 WIDEST = 256
 """The largest head dim that the kernels have room for."""
+
+WIDEST_VECTOR = 16
+"""Numbers that kernels round at a time, at most."""
 
 
 class Turns(Structure):
@@ -48,6 +52,7 @@ class Attention(Structure):
     _fields_ = [
         ("q", Columns),
         ("out", Columns),
+        ("rounded", Columns),
         ("turns", Turns),
         ("keys", c_void_p),
         ("values", c_void_p),
@@ -61,6 +66,13 @@ class Attention(Structure):
         ("window", c_int64),
         ("part", c_int64),
     ]
+
+    def also_rounds(self, x: Columns, width: int, format: int, into: Columns) -> bool:
+        made = self.groups * self.share * self.head
+        whole = width == made and puts_rounded(self.out, made, x, width, format)
+        if whole := whole and self.head % WIDEST_VECTOR == 0:
+            self.rounded = into
+        return whole
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from offramp.native.emit.columns import Columns, columns
+from offramp.native.emit.operand import puts_rounded
 from offramp.native.program import Builder, Register
 from offramp.native.structures import FORMATS
 
@@ -23,6 +24,7 @@ class Convolution(Structure):
     _fields_ = [
         ("x", Columns),
         ("out", Columns),
+        ("rounded", Columns),
         ("weight", c_void_p),
         ("bias", c_void_p),
         ("tape", c_void_p),
@@ -31,7 +33,15 @@ class Convolution(Structure):
         ("taps", c_int64),
         ("length", c_int64),
         ("part", c_int64),
+        ("wanted", c_int64),
     ]
+
+    def also_rounds(self, x: Columns, width: int, format: int, into: Columns) -> bool:
+        whole = width == self.wanted == self.channels
+        whole = whole and puts_rounded(self.out, self.channels, x, width, format)
+        if whole:
+            self.rounded = into
+        return whole
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,13 @@ class Tape:
     bias: Tensor | None  # [C]
 
 
-def convolve(builder: Builder, part: int, tape: Tape, x: Columns | None) -> Register:
-    """`[N, C]`: silu of the convolution of new inputs x `[N, C]`, which go onto the tape; None: those on it already."""
+def convolve(
+    builder: Builder, part: int, tape: Tape, x: Columns | None, wanted: int | None = None
+) -> Register:
+    """`[N, C]`: silu of the convolution of new inputs x `[N, C]`, which go onto the tape; None: those on it already.
+
+    wanted: how many of the channels are, all by default; the others hold anything.
+    """
     channels, taps = tape.weight.shape
     assert taps <= MOST_TAPS and tape.inputs.is_contiguous()
     out = builder.register(channels)
@@ -59,6 +74,7 @@ def convolve(builder: Builder, part: int, tape: Tape, x: Columns | None) -> Regi
         taps=taps,
         length=tape.inputs.shape[1],
         part=part,
+        wanted=channels if wanted is None else wanted,
     )
     builder.add("convolve", arguments)
     return out

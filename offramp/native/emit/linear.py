@@ -14,12 +14,11 @@ from torch import Tensor
 
 from offramp.native.emit.activation import activation_number
 from offramp.native.emit.columns import Columns, columns
-from offramp.native.emit.operand import Operand, operand
+from offramp.native.emit.operand import Operand, operand, puts_rounded
 from offramp.native.program import Builder, Register
-from offramp.native.quantise import QuantisedMatrix
-from offramp.native.structures import Matrix, matrix
+from offramp.native.structures import Laid, Matrix, matrix
 
-Weight = Tensor | QuantisedMatrix
+Weight = Tensor | Laid
 """`[F, K]`, of float32, bfloat16, or quantised. A slice of rows is another one."""
 
 
@@ -33,6 +32,8 @@ class Product(Structure):
         ("gate_bias", c_void_p),
         ("x", Columns),
         ("out", Columns),
+        ("rounded", Columns),
+        ("width", c_int64),
         ("activation", c_int64),
         ("add", c_int64),
     ]
@@ -40,6 +41,15 @@ class Product(Structure):
 
 class Linear(Structure):
     _fields_ = [("count", c_int64), ("products", POINTER(Product))]
+
+    def also_rounds(self, x: Columns, width: int, format: int, into: Columns) -> bool:
+        for product in self.products[: self.count]:
+            if not product.rounded.stride and puts_rounded(
+                product.out, product.weight.rows, x, width, format
+            ):
+                product.rounded, product.width = into, width
+                return True
+        return False
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def linears(
         )
     )
     builder.kept.append(products)
-    builder.add("linear", Linear(len(maps), ctypes.cast(products, POINTER(Product))))
+    builder.add("linear", Linear(len(maps), ctypes.cast(products, POINTER(Product))), "linear_reads")
     return outs
 
 
@@ -119,9 +129,9 @@ def _product(builder: Builder, each: Map, weight: Matrix, x: Columns, out: Colum
     ), "a gate's matrix is of the other one's kind"
     bias, gate_bias = (None if b is None else builder.floats(b) for b in (each.bias, each.gate_bias))
     number = activation_number(each.activation)
-    return Product(weight, gate, bias, gate_bias, x, out, number, int(each.add))
+    return Product(weight, gate, bias, gate_bias, x, out, activation=number, add=int(each.add))
 
 
 def _matrix(builder: Builder, weight: Weight) -> Matrix:
     builder.kept.append(weight)
-    return weight.matrix() if isinstance(weight, QuantisedMatrix) else matrix(weight)
+    return weight.matrix() if isinstance(weight, Laid) else matrix(weight)

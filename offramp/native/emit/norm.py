@@ -13,6 +13,7 @@ from offramp.native.program import Builder, Register
 class Norm(Structure):
     """See norm.c."""
 
+    rounded: Columns
     _fields_ = [
         ("x", Columns),
         ("out", Columns),
@@ -27,6 +28,12 @@ class Norm(Structure):
         ("format", c_int64),
         ("eps", c_double),
     ]
+
+    def also_rounds(self, x: Columns, width: int, format: int, into: Columns) -> bool:
+        if self.rounded.stride or (self.groups, self.width) != (1, width) or bytes(self.out) != bytes(x):
+            return False
+        self.rounded, self.format = into, format
+        return True
 
 
 def rms_norm(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from offramp.native.emit.columns import Columns, columns
+from offramp.native.emit.operand import puts_rounded
 from offramp.native.program import Builder, Register
 
 
@@ -24,6 +25,7 @@ class Scan(Structure):
         ("C", Columns),
         ("z", Columns),
         ("out", Columns),
+        ("rounded", Columns),
         ("bias", c_void_p),
         ("decay", c_void_p),
         ("skip", c_void_p),
@@ -35,6 +37,12 @@ class Scan(Structure):
         ("state", c_int64),
         ("part", c_int64),
     ]
+
+    def also_rounds(self, x: Columns, width: int, format: int, into: Columns) -> bool:
+        whole = width == self.channels and puts_rounded(self.out, self.channels, x, width, format)
+        if whole:
+            self.rounded = into
+        return whole
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_int64, c_void_p
+from typing import Any
 
 from torch import Tensor
 
 from offramp.native.program import Builder
 
 
-class Shift(Structure):
+class Window(Structure):
     """See shift.c."""
 
     _fields_ = [
@@ -20,8 +21,26 @@ class Shift(Structure):
     ]
 
 
+class Shift(Structure):
+    """All windows of a program."""
+
+    count: int
+    windows: Any  # a pointer that is an array
+    _fields_ = [("count", c_int64), ("windows", POINTER(Window))]
+
+    def append(self, window: Window) -> None:
+        windows = (Window * (self.count + 1))(*self.windows[: self.count], window)
+        self.count, self.windows = len(windows), windows
+
+
 def shift(to: Builder, tape: Tensor, window: int) -> None:
-    """Each row's tape `[S, window + provisional, C]` moves on by as many inputs as the call has tokens of it."""
+    """Each row's tape `[S, window + provisional, C]` moves on by as many inputs as the call has tokens of it.
+
+    Behind another one it is part of that step.
+    """
     size = tape.element_size()
     assert tape.stride(2) == 1
-    to.add("shift", Shift(to.keep(tape), tape.stride(0) * size, tape.stride(1) * size, window))
+    step = to.last()
+    if not isinstance(step, Shift):
+        to.add("shift", step := Shift())
+    step.append(Window(to.keep(tape), tape.stride(0) * size, tape.stride(1) * size, window))

@@ -88,4 +88,4 @@ def _add(builder: Builder, part: int, memory: SsmMemory, x: Register, raw: Colum
         state=state,
         part=part,
     )
-    builder.add("ssm", arguments)
+    builder.add("ssm", arguments, "ssm_reads")

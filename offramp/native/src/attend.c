@@ -10,12 +10,13 @@
  */
 #include "attend_block.h"
 #include "columns.h"
+#include "operand.h"
 #include "rotate.h"
 
 enum { WIDENED = 128 }; /* the largest head dim of which a block of bfloat16 is widened for all groups */
 
 typedef struct {
-    Columns q, out; /* [H K] */
+    Columns q, out, rounded; /* [H K]; rounded: may be missing, or out again as a BF16 operand */
     Turns turns;
     const void *keys, *values; /* [S, G, K, L], [S, G, L, K] */
     const int64_t *positions;  /* [S, L] */
@@ -33,13 +34,13 @@ static void mix_group(Tile *tile, const Block *block, const int64_t *seen, int64
 
 /* A block of entries; seen: how many of them each query sees. */
 static void take_block(Tile *tile, const Block *block, const int64_t *seen) {
-    for (int64_t j = 0; j < tile->queries; j += GROUP) {
-        int64_t queries = within(tile->queries - j, GROUP);
+    for (int64_t j = 0; j < tile->queries; j += QUERIES) {
+        int64_t queries = within(tile->queries - j, QUERIES);
         SCORES[block->format][queries - 1](tile, block, seen[j + queries - 1], j);
     }
     for (int64_t j = 0; j < tile->queries; j++) weigh(tile, j, seen[j]);
-    for (int64_t j = 0; j < tile->queries; j += GROUP)
-        mix_group(tile, block, seen, j, within(tile->queries - j, GROUP));
+    for (int64_t j = 0; j < tile->queries; j += QUERIES)
+        mix_group(tile, block, seen, j, within(tile->queries - j, QUERIES));
 }
 
 /* The same with a block's first `count` entries of bfloat16, which are widened once for all groups. */
@@ -64,7 +65,7 @@ static void take_entries(const Attention *a, Tile *tile, int64_t matrix) {
         int64_t entry = tile->first + begin;
         Block block = {keys + entry * size, values + entry * a->head * size, a->length, a->length - entry, a->format};
         for (int64_t j = 0; j <= last; j++) seen[j] = within(tile->seen[j] - begin, BLOCK);
-        if (a->format == FORMAT_BF16 && tile->queries > GROUP && a->head <= WIDENED)
+        if (a->format == FORMAT_BF16 && tile->queries > QUERIES && a->head <= WIDENED)
             take_widened(tile, &block, seen, seen[last]);
         else
             take_block(tile, &block, seen);
@@ -116,6 +117,7 @@ static void open_query(const Attention *a, const Call *call, int64_t r, int64_t 
 
 static void attend_tile(const Attention *a, const Call *call, int64_t r, int64_t group, int64_t query,
                         int64_t queries) {
+    const int64_t width = a->groups * a->share * a->head;
     Tile tile;
     tile.queries = queries;
     tile.head = a->head;
@@ -125,7 +127,11 @@ static void attend_tile(const Attention *a, const Call *call, int64_t r, int64_t
     for (int64_t j = 0; j < queries; j++) {
         int64_t token = call->first[r] + (query + j) / a->share, head = group * a->share + (query + j) % a->share;
         float *out = columns_of(call, &a->out, token) + head * a->head, total = sum(tile.total[j]);
-        for (int64_t d = 0; d < a->head; d++) out[d] = tile.mixed[j][d] / total;
+        for (int64_t d = 0; d < a->head; d += LANES) {
+            Floats mixed = load(tile.mixed[j] + d) / total;
+            store_some(out + d, mixed, a->head - d);
+            if (a->rounded.stride) put_rounded(&a->rounded, width, call, token, head * a->head + d, mixed);
+        }
     }
 }
 

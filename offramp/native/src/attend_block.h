@@ -10,7 +10,7 @@
 
 enum {
     TILE = 16,
-    GROUP = 4,                     /* queries whose sums stay in registers ... */
+    QUERIES = 4,                     /* queries whose sums stay in registers ... */
     VECTORS = LANES == 16 ? 4 : 2, /* ... with so many vectors: 16 sums in 32 registers, or 8 in 16 */
     BLOCK = 64,
     WIDEST = 256 /* head dim */
@@ -37,7 +37,7 @@ typedef struct {
 /* Scores of `vectors` vectors of entries, from `at` on, for queries from j on; n: lanes that may be read. */
 INLINE void score(Tile *tile, const Block *block, int64_t at, int64_t j, int64_t n, int queries, int vectors,
                   int64_t format) {
-    Floats scores[GROUP][VECTORS] = {{{0}}};
+    Floats scores[QUERIES][VECTORS] = {{{0}}};
     for (int64_t d = 0; d < tile->head; d++)
         for (int v = 0; v < vectors; v++) {
             Floats key = recall(block->keys, d * block->step + at + v * LANES, n, format);
@@ -87,7 +87,7 @@ static void weigh(Tile *tile, int64_t j, int64_t count) {
 /* Values of the block's entries begin..end-1 for queries from j on: `vectors` vectors of columns from d on, n lanes. */
 INLINE void mix(Tile *tile, const Block *block, int64_t begin, int64_t end, int64_t j, int64_t d, int64_t n,
                 int queries, int vectors, int64_t format) {
-    Floats mixed[GROUP][VECTORS];
+    Floats mixed[QUERIES][VECTORS];
     for (int i = 0; i < queries; i++)
         for (int v = 0; v < vectors; v++) mixed[i][v] = load(tile->mixed[j + i] + d + v * LANES);
     for (int64_t e = begin; e < end; e++)
@@ -128,9 +128,9 @@ PRODUCTS(BF16, 2)
 PRODUCTS(BF16, 3)
 PRODUCTS(BF16, 4)
 
-static Score *const SCORES[2][GROUP] = {[FORMAT_F32] = {score_F32_1, score_F32_2, score_F32_3, score_F32_4},
+static Score *const SCORES[2][QUERIES] = {[FORMAT_F32] = {score_F32_1, score_F32_2, score_F32_3, score_F32_4},
                                        [FORMAT_BF16] = {score_BF16_1, score_BF16_2, score_BF16_3, score_BF16_4}};
-static Mix *const MIXES[2][GROUP] = {[FORMAT_F32] = {mix_F32_1, mix_F32_2, mix_F32_3, mix_F32_4},
+static Mix *const MIXES[2][QUERIES] = {[FORMAT_F32] = {mix_F32_1, mix_F32_2, mix_F32_3, mix_F32_4},
                                     [FORMAT_BF16] = {mix_BF16_1, mix_BF16_2, mix_BF16_3, mix_BF16_4}};
 
 #endif

@@ -6,15 +6,17 @@
 #include "columns.h"
 #include "math.h"
 #include "memory.h"
+#include "operand.h"
 
 enum { MOST_TAPS = 8, GRAIN = 32 }; /* GRAIN: of bfloat16 channels, a cache line */
 
 typedef struct {
     Columns x;                  /* the tokens' inputs [C]; none: they are on the tape already */
-    Columns out;                /* [C] */
+    Columns out, rounded;       /* [C]; rounded: may be missing, or out again as a BF16 operand */
     const float *weight, *bias; /* [taps, C], [C] or NULL */
     void *tape;                 /* [S, length, C] */
     int64_t format, channels, taps, length, part;
+    int64_t wanted; /* of out: the channels behind them go onto the tape alone */
 } Convolution;
 
 /* Channels c..c+n-1 of row r, n at most LANES. */
@@ -26,10 +28,13 @@ static void convolve_row(const Convolution *a, const Call *call, int64_t r, int6
     for (int64_t t = 0; t < call->count[r]; t++, at += a->channels) {
         int64_t token = call->first[r] + t;
         if (a->x.stride) memorise(a->tape, at + newest, load_some(columns_of(call, &a->x, token) + c, n), n, a->format);
+        if (c >= a->wanted) continue;
         Floats y = bias;
         for (int64_t w = 0; w < a->taps; w++)
             y = multiply_add(weight[w], recall(a->tape, at + w * a->channels, n, a->format), y);
-        store_some(columns_of(call, &a->out, token) + c, silu_v(y), n);
+        y = silu_v(y);
+        store_some(columns_of(call, &a->out, token) + c, y, n);
+        if (a->rounded.stride) put_rounded(&a->rounded, a->channels, call, token, c, y);
     }
 }
 

@@ -5,8 +5,6 @@
 
 #include "amx.h"
 
-#define AHEAD 128 /* columns that are fetched before they are read: further ahead rows drive each other from the cache */
-
 typedef struct {
     const void *at;
     int64_t stride; /* bytes */
@@ -25,12 +23,11 @@ static Chunk last_chunk(const Matrix *m, int64_t row, int64_t rows, int64_t k, u
     return (Chunk){room, 64};
 }
 
-INLINE void fetch_ahead(const Matrix *m, int64_t row, int64_t k) {
-    int64_t ahead = k + AHEAD;
-    const uint16_t *at =
-        ahead < m->columns ? weight_at(m, row, ahead) : weight_at(m, row + BLOCK, ahead - m->columns);
+/* Behind 4 chunks of all rows. */
+INLINE void fetch_chunks(const Matrix *m, int64_t row, int64_t k, int64_t ahead) {
+    const uint16_t *at = weight_at(m, row, k);
     for (int r = 0; r < BLOCK; r++, at += m->stride)
-        for (int chunk = 0; chunk < 4; chunk++) fetch(at + 32 * chunk);
+        for (int chunk = 0; chunk < 4; chunk++) fetch(at + 32 * chunk, ahead);
 }
 
 /* y[t][r] of all the parts, stored one behind the other as [r][t]. */
@@ -53,7 +50,7 @@ static void add_parts(const float *parts, int64_t rows, int64_t tokens, float *y
     } while (0)
 
 static void block_bf16(const Matrix *m, int64_t row, int64_t rows, const float *x, int64_t stride, int64_t tokens,
-                       Tiles *tiles, float *y) {
+                       int64_t ahead, Tiles *tiles, float *y) {
     uint16_t room[BLOCK * 32];
     float parts[4 * BLOCK * GROUP];
     const int64_t whole = m->columns / 32, all = (m->columns + 31) / 32, size = rows * tokens;
@@ -67,7 +64,7 @@ static void block_bf16(const Matrix *m, int64_t row, int64_t rows, const float *
     _tile_zero(2);
     _tile_zero(3);
     for (; c + 4 <= whole; c += 4) {
-        fetch_ahead(m, row, 32 * c);
+        fetch_chunks(m, row, 32 * c, ahead);
         ADD(0, 4, 6, c);
         ADD(1, 5, 7, c + 1);
         ADD(2, 4, 6, c + 2);

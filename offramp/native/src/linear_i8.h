@@ -54,9 +54,9 @@ INLINE Weights_i8 weights_i8(const Matrix *m, int64_t row, int64_t k, int64_t n)
 
 /* A pair of blocks, 8 too high. */
 INLINE __m512i raised_i4(const Matrix *m, int64_t row, int64_t k) {
-    __m256i bytes = _mm256_loadu_si256(place_i4(m, row, k));
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(bytes), _mm256_srli_epi16(bytes, 4), 1);
-    return _mm512_and_si512(both, _mm512_set1_epi8(15));
+    __m512i bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(place_i4(m, row, k)));
+    const __m512i halves = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
+    return _mm512_and_si512(_mm512_srlv_epi16(bytes, halves), _mm512_set1_epi8(15));
 }
 
 INLINE Weights_i8 weights_i4(const Matrix *m, int64_t row, int64_t k, int64_t n) {

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define OFFRAMP_ABI 1 /* changes with any structure that Python fills: see structures.py */
+#define OFFRAMP_ABI 2 /* changes with any structure that Python fills: see structures.py */
 
 /* The numbers of a matrix. Products with BF16 read their other side rounded to bfloat16; with I8 and I4 rounded to
  * 8 bits with a scale a token. Sums are float32. */
@@ -47,13 +47,25 @@ typedef struct {
 
 typedef struct {
     int64_t index, count; /* this thread, of so many */
+    int64_t *taken;       /* what all of them took of the step so far: see turns.h */
 } Worker;
 
 typedef void Kernel(const void *arguments, const Call *call, const Worker *worker);
 
 typedef struct {
+    const void *at;
+    int64_t bytes;
+} Span;
+
+/* What a worker reads first in a step, in at most two places that are read side by side; those it leaves are empty. It
+ * may be fetched before the step begins. */
+enum { PLACES = 2 };
+typedef void Reads(const void *arguments, const Call *call, const Worker *worker, Span places[PLACES]);
+
+typedef struct {
     Kernel *kernel;
     const void *arguments;
+    Reads *reads; /* NULL: not worth telling */
 } Step;
 
 static inline const Mark *marks_of(const Call *call, int64_t part) { return call->marks + part * call->rows; }

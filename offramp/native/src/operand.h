@@ -3,6 +3,7 @@
  * A token has operand_size(columns) + 16 floats of room. Behind the columns its numbers are zeros up to operand_size,
  * so that no product needs to end within a vector; then comes its scale. For tiles (AMX) tokens lie in groups of GROUP
  * in the room of all of the group: of each 4 bytes what all of them have there, then of the next; then their scales.
+ * Of a FEW tokens of 8 bits one's numbers lie behind the other's, for those are multiplied without tiles.
  */
 #ifndef OFFRAMP_OPERAND_H
 #define OFFRAMP_OPERAND_H
@@ -12,6 +13,7 @@
 
 #define GROUP 16
 #define PIECE 64
+#define FEW 4
 
 #if defined(__AVX512BF16__)
 typedef uint16_t Rounded; /* bfloat16 */
@@ -76,18 +78,35 @@ static inline void round_operand(int64_t format, const float *x, int64_t columns
     float inverse = 0, scale = format == FORMAT_BF16 ? 0 : step_size(x, columns, &inverse);
 #if defined(__AMX_TILE__)
     const int64_t first = token / GROUP * GROUP, left = call->tokens - first, tokens = left < GROUP ? left : GROUP;
-    float *group = columns_of(call, out, first) + (token - first), piece[PIECE / 2];
+    const int few = format != FORMAT_BF16 && tokens <= FEW;
+    const int64_t own = few ? size / 4 : 1, step = few ? 1 : tokens; /* from a token to the next, and from a word */
+    float *group = columns_of(call, out, first), piece[PIECE / 2];
     for (int64_t i = 0; i < columns; i += PIECE) {
         round_piece(format, x + i, columns - i, inverse, piece);
         for (int64_t word = 0; word < PIECE * bytes / 4; word++)
-            memcpy(group + (i * bytes / 4 + word) * tokens, piece + word, sizeof *group);
+            memcpy(group + (token - first) * own + (i * bytes / 4 + word) * step, piece + word, sizeof *group);
     }
-    if (format != FORMAT_BF16) group[size / 4 * tokens] = scale;
+    if (format != FORMAT_BF16) group[size / 4 * tokens + token - first] = scale;
 #else
     float *room = columns_of(call, out, token);
     for (int64_t i = 0; i < columns; i += PIECE)
         round_piece(format, x + i, columns - i, inverse, (char *)room + i * bytes);
     room[size] = scale;
+#endif
+}
+
+/* LANES numbers from column i on, a multiple of them, of a token's BF16 operand of so many columns: what makes a number
+ * puts it there. Behind the last column they are zeros, and behind the operand nothing. */
+INLINE void put_rounded(const Columns *out, int64_t columns, const Call *call, int64_t token, int64_t i, Floats x) {
+    if (i >= operand_size(columns)) return;
+    if (columns - i < LANES) x = columns > i ? load_some((const float *)&x, columns - i) : splat(0);
+#if defined(__AMX_TILE__)
+    const int64_t first = token / GROUP * GROUP, left = call->tokens - first, tokens = left < GROUP ? left : GROUP;
+    float *group = columns_of(call, out, first) + (token - first), words[LANES / 2];
+    store_rounded((Rounded *)words, x);
+    for (int64_t word = 0; word < LANES / 2; word++) group[(i / 2 + word) * tokens] = words[word];
+#else
+    store_rounded((Rounded *)columns_of(call, out, token) + i, x);
 #endif
 }
 

@@ -6,6 +6,7 @@
  */
 #include "columns.h"
 #include "math.h"
+#include "operand.h"
 
 enum { MOST = 16 }; /* tokens since the final state, as many as the rings hold */
 
@@ -90,6 +91,7 @@ static void walk(const Channels a) {
 typedef struct {
     Columns u, raw, B;                /* [E], dt before bias and softplus [E], [N]; no raw: all from the rings */
     Columns C, z, out;                /* [N], [E] or none, [E]; no out: the states alone are wanted */
+    Columns rounded;                  /* may be missing: out again as a BF16 operand */
     const float *bias, *decay, *skip; /* dt's bias [E] or NULL, A [E, N], D [E] */
     float *states;                    /* [2 S, E, N] */
     float *ring_u, *ring_dt, *ring_B; /* [S, MOST, E], the same, [S, MOST, N] */
@@ -113,6 +115,13 @@ static void fill_ring_B(const Scan *a, const Call *call, int64_t r, int64_t plac
                (size_t)a->state * sizeof(float));
 }
 
+static void round_outs(const Scan *a, const Call *call, int64_t r, int64_t e, int64_t n) {
+    for (int64_t t = 0; t < call->count[r]; t++) {
+        int64_t token = call->first[r] + t;
+        put_rounded(&a->rounded, a->channels, call, token, e, load_some(columns_of(call, &a->out, token) + e, n));
+    }
+}
+
 /* Channels e..e+n-1 of row r, n at most LANES. */
 static void scan_row(const Scan *a, const Call *call, int64_t r, int64_t e, int64_t n) {
     Mark mark = marks_of(call, a->part)[r];
@@ -131,6 +140,7 @@ static void scan_row(const Scan *a, const Call *call, int64_t r, int64_t e, int6
         .source = a->states + mark.source * states + e * a->state,
         .target = a->states + mark.target * states + e * a->state,
         .tokens = call->count[r], .state = a->state, .n = n});
+    if (a->rounded.stride) round_outs(a, call, r, e, n);
 }
 
 /* Threads share the channels. */

@@ -6,10 +6,12 @@
  */
 #include "columns.h"
 #include "math.h"
+#include "turns.h"
 
 enum {
     MOST = 16,                    /* tokens since the final state, as many as the ring holds */
     PIECE = 4,                    /* of x's numbers taken together: each has states of its own, B and C are the same */
+    GRAIN = 16,                   /* of them that a thread takes at a time */
     VECTORS = LANES == 16 ? 4 : 1 /* of those states: 16 in 32 registers, or 4 in 16 */
 };
 
@@ -109,17 +111,43 @@ INLINE void walk(const Ssm *a, const Call *call, const Head *head, int64_t p, in
     }
 }
 
-/* Threads share the numbers of x of all rows' heads. */
+/* What a thread takes at a time: x's numbers p..end-1 of a row's head. */
+typedef struct {
+    int64_t row, head, p, end;
+} Item;
+
+static int64_t pieces_of(const Ssm *a) { return (a->size + GRAIN - 1) / GRAIN; }
+
+static Item item_at(const Ssm *a, int64_t number) {
+    int64_t pieces = pieces_of(a), head = number / pieces, p = number % pieces * GRAIN;
+    return (Item){head / a->heads, head % a->heads, p, p + GRAIN < a->size ? p + GRAIN : a->size};
+}
+
 Kernel ssm;
 void ssm(const void *arguments, const Call *call, const Worker *worker) {
     const Ssm *a = arguments;
-    int64_t i, end;
-    share(call->rows * a->heads * a->size, PIECE, worker, &i, &end);
-    while (i < end) {
-        int64_t p = i % a->size, stop = a->size - p < end - i ? a->size : p + end - i;
-        Head head = open_head(a, call, i / (a->heads * a->size), i / a->size % a->heads, p == 0);
-        i += stop - p;
-        for (; p + PIECE <= stop; p += PIECE) walk(a, call, &head, p, PIECE);
-        for (; p < stop; p++) walk(a, call, &head, p, 1);
+    int64_t items = call->rows * a->heads * pieces_of(a);
+    Turns turns = turns_of(items, worker);
+    for (int64_t i = take(&turns); i < items; i = take(&turns)) {
+        Item item = item_at(a, i);
+        Head head = open_head(a, call, item.row, item.head, item.p == 0);
+        int64_t p = item.p;
+        for (; p + PIECE <= item.end; p += PIECE) walk(a, call, &head, p, PIECE);
+        for (; p < item.end; p++) walk(a, call, &head, p, 1);
     }
+}
+
+/* The states of the worker's share, as far as they are the first row's: where they come from, and where they go. */
+Reads ssm_reads;
+void ssm_reads(const void *arguments, const Call *call, const Worker *worker, Span places[PLACES]) {
+    const Ssm *a = arguments;
+    Turns turns = turns_of(call->rows * a->heads * pieces_of(a), worker);
+    int64_t numbers = a->size * a->state, states = a->heads * numbers;
+    if (turns.next == turns.end) return;
+    Item item = item_at(a, turns.next);
+    Mark mark = marks_of(call, a->part)[item.row];
+    int64_t begin = item.head * numbers + item.p * a->state, bytes = (turns.end - turns.next) * GRAIN * a->state * 4;
+    if (bytes > (states - begin) * 4) bytes = (states - begin) * 4;
+    places[0] = (Span){a->states + mark.source * states + begin, bytes};
+    if (mark.target != mark.source) places[1] = (Span){a->states + mark.target * states + begin, bytes};
 }

@@ -102,16 +102,6 @@ INLINE float square_root(float x) {
 #endif
 }
 
-/* Soon read: a hint that costs nothing where the address means nothing. GCC takes its own builtin for a write to any
- * memory, and then keeps sums there. */
-INLINE void fetch(const void *at) {
-#if defined(__x86_64__) && !defined(__clang__)
-    __asm__ volatile("prefetcht0 %a0" : : "p"(at));
-#else
-    __builtin_prefetch(at);
-#endif
-}
-
 /* a * b + c, rounded once where the processor can. Said here and not left to the compiler, which fuses as it likes. */
 INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
 #if defined(__AVX512F__)
