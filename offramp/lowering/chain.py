@@ -103,6 +103,7 @@ class Chain:
         """through: of all parts, whose numbers in the program are in their order here."""
         self.parts, self.through = tuple(parts), through
         self._tokens = min(MOST_ROOM, RUN_LIMIT * parts[0].state.slots)
+        self._claims = [part.mixing.claim for part in parts]
         self._recurrent = [isinstance(part.state, RecurrentState) for part in parts]
 
     def run(self, x_ND: Tensor, rows: Sequence[int], n: Sequence[int]) -> list[Tensor]:
@@ -110,7 +111,7 @@ class Chain:
 
         What comes out are views that the next run overwrites.
         """
-        return self._run.run(x_ND, rows, n, [part.mixing.claim(rows, n) for part in self.parts])
+        return self._run.run(x_ND, rows, n, [claim(rows, n) for claim in self._claims])
 
     def commit(self, rows: Sequence[int], n: Sequence[int]) -> None:
         """The first n[i] provisional tokens of slot rows[i] are final; the others are forgotten."""

@@ -89,6 +89,7 @@ class Library:
     def __init__(self, isa: str, file: Path) -> None:
         """Raises OSError for a file that is no library, or one built from other sources."""
         self.isa = isa
+        self._kernels: dict[str, int] = {}
         self._dll = ctypes.CDLL(str(file.absolute()))
         self._dll.offramp_abi.restype = c_int64
         if (abi := self._dll.offramp_abi()) != ABI:
@@ -110,10 +111,12 @@ class Library:
 
     def kernel(self, name: str) -> int:
         """A kernel's address."""
-        assert hasattr(self._dll, name), f"no kernel {name} in {self._dll._name}"
-        address = ctypes.cast(getattr(self._dll, name), c_void_p).value
-        assert address is not None
-        return address
+        if name not in self._kernels:
+            assert hasattr(self._dll, name), f"no kernel {name} in {self._dll._name}"
+            address = ctypes.cast(getattr(self._dll, name), c_void_p).value
+            assert address is not None
+            self._kernels[name] = address
+        return self._kernels[name]
 
     def run(self, steps: ctypes.Array[Step], count: int, call: Call) -> None:
         """All threads run step after step. One run at a time: others wait.

@@ -105,6 +105,7 @@ class Program:
         steps = [Step(kernel, address(arguments), reads) for kernel, arguments, reads in built.steps]
         self._steps = (Step * len(steps))(*steps)
         self._capacity = 0
+        self._last: _Placed | None = None
         self._room(built.room)
 
     def _room(self, tokens: int) -> None:
@@ -130,16 +131,48 @@ class Program:
 
         They are views of registers: what the next run of this program overwrites.
         """
-        tokens, R = sum(n), len(rows)
         assert len(marks) == self._built.parts
-        self._room(tokens)
+        placed = self._placed(rows, n)
         if self._x is not None and x_ND is not None:
-            self._registers[self._x.number][:tokens].copy_(x_ND[:tokens])  # behind them lies padding
+            placed.x_ND.copy_(
+                x_ND if len(x_ND) == placed.tokens else x_ND[: placed.tokens]
+            )  # without padding
+        placed.numbers[placed.marked :] = array("q", chain.from_iterable(chain.from_iterable(marks)))
+        self._library.run(self._steps, len(self._steps), placed.call)
+        return list(placed.outputs)
+
+    def _placed(self, rows: Sequence[int], n: Sequence[int]) -> _Placed:
+        """Most calls have the rows and counts of the one before."""
+        last = self._last
+        if last is not None and last.rows == tuple(rows) and last.n == tuple(n):
+            return last
+        self._room(sum(n))
+        self._last = self._place(tuple(rows), tuple(n))
+        return self._last
+
+    def _place(self, rows: tuple[int, ...], n: tuple[int, ...]) -> _Placed:
+        tokens, R = sum(n), len(rows)
         numbers = array("q", chain(rows, n, accumulate(n[:-1], initial=0)))
         numbers.extend(i for i, count in enumerate(n) for _ in range(count))
-        numbers.extend(chain.from_iterable(chain.from_iterable(marks)))
+        marked = len(numbers)
+        numbers.extend([0] * (4 * R * self._built.parts))
         begin, size = numbers.buffer_info()[0], numbers.itemsize
-        slot, count, first, row, mark = (begin + size * at for at in (0, R, 2 * R, 3 * R, 3 * R + tokens))
+        slot, count, first, row, mark = (begin + size * at for at in (0, R, 2 * R, 3 * R, marked))
         call = Call(R, tokens, slot, count, first, row, mark, self._addresses)
-        self._library.run(self._steps, len(self._steps), call)
-        return [self._registers[register.number][:tokens] for register in self._outputs]
+        x_ND = self._registers[self._x.number][:tokens] if self._x else torch.empty(0)
+        outputs = [self._registers[register.number][:tokens] for register in self._outputs]
+        return _Placed(rows, n, tokens, numbers, marked, call, x_ND, outputs)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Everything about a call but its marks, which stand in `numbers` from `marked` on; it points into that array."""
+
+    rows: tuple[int, ...]
+    n: tuple[int, ...]
+    tokens: int
+    numbers: array[int]
+    marked: int
+    call: Call
+    x_ND: Tensor
+    outputs: Sequence[Tensor]

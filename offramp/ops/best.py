@@ -42,17 +42,14 @@ def say_each(
         return say_naive(logits_NV, heats, keys, given)
     rows_NV = logits_NV.contiguous()
     found = best_each(library, rows_NV, heats, keys)
-    return [
-        _said(row_V, best, heat, token)
-        for row_V, best, heat, token in zip(rows_NV, found, heats, given, strict=True)
-    ]
+    return [_said(rows_NV, i, *row) for i, row in enumerate(zip(found, heats, given, strict=True))]
 
 
-def _said(logits_V: Tensor, best: Best, heat: float, given: int | None) -> Said | None:
+def _said(logits_NV: Tensor, row: int, best: Best, heat: float, given: int | None) -> Said | None:
     if not math.isfinite(best.largest) or math.isnan(best.total):
         return None
     token = best.token if given is None else given
-    below = 0.0 if given is None and not heat else logits_V[token].item() - best.largest
+    below = 0.0 if given is None and not heat else logits_NV[row, token].item() - best.largest
     return Said(best.token, below / (heat or 1.0) - math.log(best.total))
 
 
