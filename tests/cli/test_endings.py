@@ -46,7 +46,8 @@ def stay() -> int:
 def start(folder: Path, name: str, verb: str) -> subprocess.Popen[str]:
     """`offramp NAME` with a verb of this source."""
     (folder / f"{name}.py").write_text(verb)
-    command = [sys.executable, "-c", VERB, str(folder), name]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
+    command = [sys.executable, "-c", heard + VERB, str(folder), name]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -54,19 +55,20 @@ def start(folder: Path, name: str, verb: str) -> subprocess.Popen[str]:
 def test_what_is_temporary_goes_with_the_command(tmp_path: Path, number: signal.Signals) -> None:
     used = tmp_path / "used"
     used.mkdir()
-    process = start(tmp_path, "wait", WAITS.replace("FOLDER", repr(str(used))))
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    assert list(used.iterdir())
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    with start(tmp_path, "wait", WAITS.replace("FOLDER", repr(str(used)))) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert list(used.iterdir())
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "error: interrupted\n")
     assert not list(used.iterdir())
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_python_ends_changes_nothing(tmp_path: Path, name: str) -> None:
-    process = start(tmp_path, "end", ENDS.replace("NUMBER", name))
-    assert (process.communicate(timeout=60), process.returncode) == (("", ""), 7)
+    with start(tmp_path, "end", ENDS.replace("NUMBER", name)) as process:
+        said = process.communicate(timeout=60)
+    assert (said, process.returncode) == (("", ""), 7)
 
 
 def test_a_parent_that_wants_sigterm_ignored_is_obeyed(tmp_path: Path) -> None:
