@@ -52,14 +52,12 @@ def choose_each(logits_RV: Tensor, places: Sequence[Place]) -> list[Choice | Non
     penalties and temperature, before the filters. Ties go to the lowest id.
     """
     assert len(logits_RV) == len(places)
-    logits_RV = _processed(logits_RV, places)
     plain = [i for i, place in enumerate(places) if _is_plain(place.sampling)]
-    mine = [places[i] for i in plain]
-    said: dict[int, Said | None] = dict(zip(plain, _say(logits_RV, plain, mine), strict=True))
-    for i, place in enumerate(places):
-        if i not in said:
-            said[i] = _say_filtered(logits_RV[i], place)
-    return [_choice(said[i], place) for i, place in enumerate(places)]
+    said = dict(zip(plain, _say_plain(logits_RV, plain, [places[i] for i in plain]), strict=True))
+    return [
+        _choice(said[i] if i in said else _say_alone(logits_RV[i], place), place)
+        for i, place in enumerate(places)
+    ]
 
 
 def _choice(said: Said | None, place: Place) -> Choice | None:
@@ -68,30 +66,33 @@ def _choice(said: Said | None, place: Place) -> Choice | None:
     return Choice(said.best if place.forced is None else place.forced, said.logprob, said.best)
 
 
-def _processed(logits_RV: Tensor, places: Sequence[Place]) -> Tensor:
-    """After the rows' own processors. They may work in place, on a copy, and see no unsound logits' row changed."""
-    asked = {i: place.sampling.processor for i, place in enumerate(places) if place.sampling.processor}
-    if not asked:
-        return logits_RV
-    rows = list(logits_RV)
-    sound = are_sound(logits_RV)
-    for i, processor in asked.items():
-        rows[i] = processor(rows[i].clone(), places[i].before) if sound[i] else rows[i]
-    return torch.stack([row.to(logits_RV.dtype) for row in rows])
-
-
 def _is_plain(sampling: Sampling) -> bool:
     """Whether the choice takes nothing but logits, temperature and noise."""
+    return sampling.processor is None and not _is_filtered(sampling)
+
+
+def _is_filtered(sampling: Sampling) -> bool:
     filtered = sampling.temperature > 0 and (sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0)
-    return not filtered and sampling.repetition_penalty == 1
+    return filtered or sampling.repetition_penalty != 1
 
 
-def _say(logits_RV: Tensor, which: Sequence[int], places: Sequence[Place]) -> list[Said | None]:
+def _say_plain(logits_RV: Tensor, which: Sequence[int], places: Sequence[Place]) -> list[Said | None]:
     if not places:
         return []
     mine_RV = logits_RV if len(which) == len(logits_RV) else logits_RV[which]
     heats = [place.sampling.temperature for place in places]
     return say_each(mine_RV, heats, [place.key for place in places], [place.forced for place in places])
+
+
+def _say_alone(logits_V: Tensor, place: Place) -> Said | None:
+    """After the row's own processor, which may work in place, on a copy, and give another number format."""
+    if place.sampling.processor is not None:
+        if not are_sound(logits_V[None])[0]:
+            return None
+        logits_V = place.sampling.processor(logits_V.clone(), place.before)
+    if _is_filtered(place.sampling):
+        return _say_filtered(logits_V, place)
+    return _say_plain(logits_V[None], [0], [place])[0]
 
 
 def _say_filtered(logits_V: Tensor, place: Place) -> Said | None:

@@ -122,6 +122,17 @@ def test_many_rows_are_chosen_for_a_few_at_a_time(monkeypatch: pytest.MonkeyPatc
         assert choose_each(logits_RV, places) == at_once
 
 
+def test_a_processor_may_say_finer_things_than_the_logits() -> None:
+    """A difference that bfloat16 has no numbers for decides."""
+
+    def prefer_third(logits_V: Tensor, before: Sequence[int]) -> Tensor:
+        return logits_V.double() + torch.tensor([0.0, 0.0, 1e-6])
+
+    logits_RV = torch.tensor([[8.0, 7.0, 8.0]] * 2, dtype=torch.bfloat16)
+    places = [Place([0], Sampling(processor=prefer_third)), Place([0], Sampling())]
+    assert [choice.token for choice in _sound(logits_RV, places)] == [2, 0]
+
+
 def test_noise_in_company_is_the_noise_alone() -> None:
     """Rows without any preference show their noise: its largest is what is chosen."""
     places = [Place([0] * i, Sampling(temperature=1.0, seed=i % 4)) for i in range(30)]
